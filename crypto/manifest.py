@@ -1,0 +1,82 @@
+"""What sites sign during a round: manifest, vote, opening, refusal; and the ballot made of manifests.
+
+A ballot's digest covers the plan's digest and every manifest's, so two ballots for one round never look alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from crypto.parameters import K_LIMIT, N
+from crypto.wire import Digest, Message, Signed, SiteId
+
+
+class Manifest(Message):
+    """A contribution by its digests: body parts in order (4 MiB each, the last may be shorter), then the key parts."""
+
+    kind_name: ClassVar[str] = "manifest"
+
+    plan: Digest
+    site: SiteId
+    parts: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=65536)]
+    key_parts: Annotated[tuple[Digest, ...], Field(max_length=K_LIMIT)]
+
+
+class Vote(Message):
+    """ "I was shown this ballot, and it passes every check of mine.\""""
+
+    kind_name: ClassVar[str] = "vote"
+
+    ballot: Digest
+    site: SiteId
+
+
+class Opening(Message):
+    """An opener's answer to a ballot: the sum of the contributors' secrets, 2,048 centred integers."""
+
+    kind_name: ClassVar[str] = "opening"
+
+    ballot: Digest
+    site: SiteId
+    secret_sum: Annotated[
+        tuple[Annotated[int, Field(ge=-32 * K_LIMIT, le=32 * K_LIMIT)], ...], Field(min_length=N, max_length=N)
+    ]
+
+
+class Refusal(Message):
+    """A site's no, in words that both operators read. `about` is the digest of the plan or ballot refused."""
+
+    kind_name: ClassVar[str] = "refusal"
+
+    site: SiteId
+    step: Literal["plan", "ballot", "opening"]
+    about: Digest
+    code: Annotated[str, Field(pattern=r"^[a-z-]+$", max_length=40)]
+    words: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Ballot(Message):
+    """The frozen set of contributors, as their signed manifests sorted by site id."""
+
+    kind_name: ClassVar[str] = "ballot"
+
+    plan: Digest
+    manifests: Annotated[tuple[Signed[Manifest], ...], Field(min_length=1, max_length=K_LIMIT)]
+
+    @model_validator(mode="after")
+    def _sorted_and_distinct(self) -> Self:
+        ids = [entry.message.site.bytes for entry in self.manifests]
+        if ids != sorted(set(ids)):
+            raise ValueError("manifests are sorted by site id, each site once")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan digest followed by the manifests' digests, as raw bytes; hex."""
+        hashed = hashlib.sha256(bytes.fromhex(self.plan))
+        for entry in self.manifests:
+            hashed.update(bytes.fromhex(entry.message.digest))
+        return hashed.hexdigest()

@@ -1,0 +1,97 @@
+"""The plan of one attempt at a round, and the roster it is made for: what all sites agree to before anyone seals."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from crypto.parameters import K_LIMIT
+from crypto.wire import Digest, Message, SiteId, StudyId
+
+SchemeName = Literal["lwe-ckks", "lwe-shamir", "ckks"]
+Positive = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Bound = Annotated[float, Field(gt=0)]
+
+
+class Member(Message):
+    """A site on a roster, with both halves of its identity. `index` is its Shamir coordinate, never 0."""
+
+    kind_name: ClassVar[str] = "member"
+
+    site: SiteId
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    index: Positive
+    signing_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    hpke_key: Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=4096)]
+
+
+class Roster(Message):
+    """Members of a study at one plan, sorted by site id."""
+
+    kind_name: ClassVar[str] = "roster"
+
+    study: StudyId
+    members: Annotated[tuple[Member, ...], Field(min_length=1, max_length=K_LIMIT)]
+
+    @model_validator(mode="after")
+    def _sorted_and_distinct(self) -> Self:
+        ids = [member.site.bytes for member in self.members]
+        if ids != sorted(set(ids)):
+            raise ValueError("members are sorted by site id, each once")
+        for what in ("index", "name", "signing_key", "hpke_key"):
+            values = [getattr(member, what) for member in self.members]
+            if len(set(values)) != len(values):
+                raise ValueError(f"two members share one {what}")
+        return self
+
+    def member(self, site: UUID) -> Member | None:
+        return next((member for member in self.members if member.site == site), None)
+
+
+class Plan(Message):
+    """What one attempt at a round is: public, identical for all sites, named by its digest.
+
+    `expected` are the sites asked to contribute, sorted; every roster member votes. `bounds` has one number a
+    tensor of the layout, in units of the update. Times are Unix seconds, durations seconds. An evaluation round
+    carries counts only and no real lanes.
+    """
+
+    kind_name: ClassVar[str] = "plan"
+
+    version: Literal[1] = 1
+    study: StudyId
+    round: Positive
+    attempt: Positive
+    kind: Literal["training", "evaluation"]
+    base_model: Digest
+    layout: Digest
+    recipe: Digest
+    roster: Digest
+    epoch: Digest | None
+    scheme: SchemeName
+    release: Literal["open", "members"]
+    weighting: Literal["samples", "equal"]
+    expected: Annotated[tuple[SiteId, ...], Field(min_length=1, max_length=K_LIMIT)]
+    k_max: Annotated[int, Field(ge=1, le=K_LIMIT)]
+    n_max: Annotated[int, Field(ge=1, lt=2**24)]
+    bounds: tuple[Bound, ...]
+    threshold: Positive | None
+    minimum_contributors: Annotated[int, Field(ge=2, le=K_LIMIT)]
+    collect_until: Positive
+    vote_seconds: Positive
+    open_seconds: Positive
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        ids = [site.bytes for site in self.expected]
+        if ids != sorted(set(ids)):
+            raise ValueError("expected sites are sorted by id, each once")
+        if len(self.expected) > self.k_max or self.minimum_contributors > self.k_max:
+            raise ValueError("k_max admits fewer sites than the plan expects or demands")
+        if (self.scheme == "lwe-shamir") != (self.epoch is None) or (self.scheme == "lwe-shamir") != bool(
+            self.threshold
+        ):
+            raise ValueError("CKKS schemes name an epoch and no threshold, lwe-shamir a threshold and no epoch")
+        return self
