@@ -1,0 +1,68 @@
+"""Numbers from AES-256 in counter mode: the public polynomials, secrets and errors (protocol, section 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+from crypto.parameters import N
+
+KEY_BYTES = 32
+_BLOCK = 16  # bytes of one AES block, and of one step of the counter
+_PUBLIC_LABEL = b"pleura/lwe/v1/public\x00"
+_SAMPLES = 1 << 16  # samples drawn at a time: 512 KiB of keystream stay in the core's cache
+
+
+def fresh_key() -> bytes:
+    """A new AES-256 key from the operating system."""
+    return os.urandom(KEY_BYTES)
+
+
+def keystream(key: bytes, start_byte: int, length: int) -> NDArray[np.uint8]:
+    """Bytes [start_byte, start_byte + length) of the AES-256-CTR keystream, uint8 [length].
+
+    The counter is 128 bits, big-endian, and 0 at byte 0.
+
+    Raises:
+        ValueError: the key is not 32 bytes, or `start_byte` is negative or no multiple of 16.
+    """
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a keystream has a key of {KEY_BYTES} bytes, not {len(key)}")
+    if start_byte < 0 or start_byte % _BLOCK or length < 0:
+        raise ValueError(f"a keystream is read from a multiple of {_BLOCK} on, not from byte {start_byte}")
+    counter = (start_byte // _BLOCK).to_bytes(_BLOCK, "big")
+    encryptor = Cipher(algorithms.AES256(key), modes.CTR(counter)).encryptor()
+    return np.frombuffer(encryptor.update(bytes(length)), np.uint8)
+
+
+def public_seed(study: uuid.UUID) -> bytes:
+    """The key of a study's public polynomials: derived, so that nobody chooses it."""
+    return hashlib.sha256(_PUBLIC_LABEL + study.bytes).digest()
+
+
+def public_polynomials(seed: bytes, start: int, count: int) -> NDArray[np.uint32]:
+    """Polynomials a_start, a_(start+1), ... of a study, uint32 [count, 2048]."""
+    stream = keystream(seed, 4 * N * start, 4 * N * count)
+    return stream.view("<u4").reshape(count, N)
+
+
+def binomial(key: bytes, start: int, count: int) -> NDArray[np.int32]:
+    """Centred binomial samples start, start + 1, ... under `key`, int32 [count].
+
+    Each is popcount(u) - popcount(v) of two keystream words: variance 16, never outside [-32, 32].
+
+    Raises:
+        ValueError: `start` is odd (two samples share an AES block) or negative.
+    """
+    samples = np.empty(count, np.int32)
+    for done in range(0, count, _SAMPLES):
+        block = samples[done : done + _SAMPLES]
+        words = keystream(key, 8 * (start + done), 8 * block.size).view("<u4")
+        ones = np.bitwise_count(words)
+        np.subtract(ones[0::2], ones[1::2], out=block, dtype=np.int32)
+    return samples
