@@ -1,0 +1,212 @@
+"""Between a network's state_dict and one flat float32 vector, and models as files (safetensors, nothing is unpickled).
+
+What is shared: parameters and float buffers, in state_dict order. What stays home: integer buffers (batch counts,
+schedule steps) and what is frozen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import nn
+
+from crypto.canonical import canonical, parse
+from crypto.errors import Malformed
+from crypto.layout import CountField, Layout, Tensor
+from models.recipe import Recipe
+from models.recipe_problems import RecipeError
+
+FORMAT = "pleura/model/v1"
+Vector = NDArray[np.float32]
+
+
+class LayoutMismatch(ValueError):
+    """A vector, network or file that is not what the layout says."""
+
+
+def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
+    """Parameters whose names match need no gradient any more.
+
+    Raises:
+        LayoutMismatch: a pattern that matches nothing, as its author meant something.
+    """
+    patterns = list(patterns)
+    _check_patterns(model, patterns)
+    for name, parameter in model.named_parameters():
+        if _matches(name, patterns):
+            parameter.requires_grad_(False)
+
+
+def layout_of(model: nn.Module, frozen: Sequence[str] = (), counts: tuple[CountField, ...] = ()) -> Layout:
+    """What of `model` travels. `frozen`: shell patterns (`features.*`) of names that do not.
+
+    Raises:
+        LayoutMismatch: a pattern that matches nothing.
+    """
+    _check_patterns(model, frozen)
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    tensors = [
+        Tensor(name, tuple(value.shape), "parameter" if name in parameters else "buffer")
+        for name, value in model.state_dict().items()
+        if value.is_floating_point() and not _matches(name, frozen)
+    ]
+    return Layout(tuple(tensors), counts)
+
+
+def to_vector(model: nn.Module, layout: Layout) -> Vector:
+    """The shared values as one vector (layout.size,), each tensor in C order.
+
+    Raises:
+        LayoutMismatch: the model lacks a tensor or has it in another shape.
+    """
+    vector = np.empty(layout.size, np.float32)
+    shared = _shared(model, layout)
+    for tensor, place in layout.slices():
+        vector[place] = shared[tensor.name].to("cpu", torch.float32).reshape(-1).numpy()
+    return vector
+
+
+def load_vector(model: nn.Module, layout: Layout, vector: Vector) -> None:
+    """Puts a vector's values into the model; what is not in the layout stays as it is.
+
+    Raises:
+        LayoutMismatch: another type or size, a value that is not finite, or another network; the model is unchanged.
+    """
+    check_vector(layout, vector)
+    shared = _shared(model, layout)
+    for tensor, place in layout.slices():
+        values = torch.from_numpy(vector[place].copy()).reshape(tensor.shape)
+        shared[tensor.name].copy_(values)
+
+
+def check_vector(layout: Layout, vector: Vector) -> None:
+    """Raise unless the vector is float32, has the layout's size, and every value is finite.
+
+    Raises:
+        LayoutMismatch: naming the first tensor with a value that is not finite.
+    """
+    if vector.shape != (layout.size,) or vector.dtype != np.float32:
+        raise LayoutMismatch(
+            f"the layout wants {layout.size} float32 values, not {vector.dtype} of shape {vector.shape}"
+        )
+    if np.isfinite(vector).all():
+        return
+    bad = next(tensor.name for tensor, place in layout.slices() if not np.isfinite(vector[place]).all())
+    raise LayoutMismatch(
+        f"{bad} has values that are not finite numbers; the training diverged or the data has such values"
+    )
+
+
+def local_state(model: nn.Module, layout: Layout) -> dict[str, torch.Tensor]:
+    """Copies of what a layout leaves out: what a site has to keep from round to round. For `load_local_state`."""
+    shared = {tensor.name for tensor in layout.tensors}
+    return {name: value.detach().clone() for name, value in model.state_dict().items() if name not in shared}
+
+
+def load_local_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Puts back what `local_state` took.
+
+    Raises:
+        LayoutMismatch: it is of another network.
+    """
+    own = model.state_dict()
+    for name, value in state.items():
+        if name not in own or own[name].shape != value.shape:
+            raise LayoutMismatch(f"the kept state has {name} of shape {tuple(value.shape)}, this network has not")
+        own[name].copy_(value)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """A model file's content."""
+
+    vector: Vector
+    layout: Layout
+    recipe: Recipe
+
+
+def save_model(path: Path, model: nn.Module | Vector, layout: Layout, recipe: Recipe) -> None:
+    """Writes the shared tensors by name, with layout and recipe as canonical JSON beside them; whole or not at all.
+
+    Two files of one model need not be equal byte by byte, as safetensors keeps the metadata in no order: a digest is of
+    one file.
+
+    Raises:
+        LayoutMismatch: a model or vector that is not of this layout, or not finite.
+    """
+    vector = to_vector(model, layout) if isinstance(model, nn.Module) else model
+    check_vector(layout, vector)
+    tensors = {t.name: vector[place].reshape(t.shape) for t, place in layout.slices()}
+    metadata = {
+        "format": FORMAT,
+        "layout": canonical(layout.to_json()).decode(),
+        "recipe": canonical(recipe.to_json()).decode(),
+    }
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, unfinished, metadata)
+    unfinished.replace(path)
+
+
+def read_model(path: Path) -> SavedModel:
+    """Inverse of `save_model`.
+
+    Raises:
+        LayoutMismatch: no such model file, or one whose tensors are not those of its layout.
+        FileNotFoundError: there is none.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no iterable itself)
+    except SafetensorError as error:
+        raise LayoutMismatch(f"{path} is no safetensors file, or it was cut short: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise LayoutMismatch(
+            f"{path} is no model of Pleura's: its format is {metadata.get('format')!r}, not {FORMAT!r}"
+        )
+    try:
+        layout = Layout.from_json(parse(metadata["layout"].encode()))
+        recipe = Recipe.from_json(parse(metadata["recipe"].encode()), str(path))
+    except (KeyError, Malformed, RecipeError) as error:
+        raise LayoutMismatch(f"{path} has no layout or recipe that can be read: {error}") from error
+    found = {name: (value.shape, value.dtype) for name, value in tensors.items()}
+    if found != {tensor.name: (tensor.shape, np.dtype(np.float32)) for tensor in layout.tensors}:
+        raise LayoutMismatch(f"{path} does not hold the tensors that its layout names")
+    vector = np.concatenate([tensors[tensor.name].reshape(-1) for tensor in layout.tensors])
+    check_vector(layout, vector)
+    return SavedModel(vector, layout, recipe)
+
+
+def _shared(model: nn.Module, layout: Layout) -> dict[str, torch.Tensor]:
+    """The model's own tensors of the layout, detached: writing to them writes to the model."""
+    own = model.state_dict()
+    for tensor in layout.tensors:
+        if tensor.name not in own:
+            raise LayoutMismatch(f"this network has no tensor {tensor.name}; the layout is another network's")
+        if tuple(own[tensor.name].shape) != tensor.shape:
+            raise LayoutMismatch(
+                f"{tensor.name} has shape {tuple(own[tensor.name].shape)} here, {tensor.shape} in the layout"
+            )
+    return own
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _check_patterns(model: nn.Module, patterns: Iterable[str]) -> None:
+    names = list(model.state_dict())
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise LayoutMismatch(
+                f"no tensor's name matches the frozen pattern {pattern!r}; names are such as {names[0]!r}"
+            )

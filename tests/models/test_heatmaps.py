@@ -1,0 +1,82 @@
+"""Heat maps in 2D and 3D."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models import registry
+from models.heatmaps import heat_map
+from models.recipe import load_recipe
+
+INPUTS = {"ucadi": (1, 1, 16, 24, 32), "fl-cxr-resnet18": (1, 1, 64, 96)}
+
+
+def network(name: str) -> nn.Module:
+    torch.manual_seed(1)
+    return registry.build(load_recipe(name))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_map_has_the_inputs_size_and_something_to_show(name: str, training: bool) -> None:
+    model, inputs = network(name).train(training), torch.randn(INPUTS[name])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    found = heat_map(model, inputs, 1)
+    assert found.shape == INPUTS[name][2:]
+    assert found.dtype == np.float32
+    assert found.min() >= 0
+    assert 0.9 < found.max() <= 1
+    assert found.std() > 0.01
+    assert model.training is training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_frozen_networks_and_inference_mode_make_the_same_map(name: str) -> None:
+    model, inputs = network(name).eval(), torch.randn(INPUTS[name])
+    expected = heat_map(model, inputs, 0)
+    model.requires_grad_(False)
+    with torch.inference_mode():
+        assert np.allclose(heat_map(model, inputs.clone(), 0), expected)
+
+
+class Quadrant(nn.Module):
+    """Class 1 is the brightness of the image's dark-to-light convolution, so its map shows where the light is."""
+
+    heat_map_layer = "conv"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 1)
+        nn.init.ones_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        light = self.conv(images).relu().mean(dim=(1, 2, 3))
+        return torch.stack([-light, light], dim=1)
+
+
+def test_the_map_shows_what_speaks_for_the_class() -> None:
+    image = torch.zeros(1, 1, 8, 8)
+    image[..., 5:, 5:] = 1
+    light = image[0, 0].numpy().astype(bool)
+    found = heat_map(Quadrant(), image, 1)
+    assert found[light].min() > 0.99
+    assert found[~light].max() == 0
+    assert not heat_map(Quadrant(), image, 0).any()
+
+
+def test_what_cannot_have_a_map_is_refused() -> None:
+    with pytest.raises(ValueError, match="of one input, not of 2"):
+        heat_map(Quadrant(), torch.zeros(2, 1, 8, 8), 1)
+    with pytest.raises(ValueError, match="Identity names no layer"):
+        heat_map(nn.Identity(), torch.zeros(1, 1, 8, 8), 1)
+    model = Quadrant()
+    with pytest.raises(IndexError):
+        heat_map(model, torch.zeros(1, 1, 8, 8), 5)
+    assert not model.conv._forward_hooks
