@@ -1,0 +1,225 @@
+"""What a site or the coordinator verifies about what others signed: one short function for each, that raises in words.
+
+Nothing here needs a secret key, and nothing is remembered: "one plan, one ballot an attempt" is the caller's record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from crypto.epoch import Approval, EpochRecord, WrapAddition
+from crypto.errors import InvalidSignature, Malformed, WrongDigest
+from crypto.identity import PublicIdentity, verify
+from crypto.manifest import Ballot, Manifest, Opening, Refusal, Vote
+from crypto.plan import Plan, Roster
+from crypto.wire import Signed
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBallot:
+    """A ballot that passed every check that needs no memory.
+
+    Attributes:
+        digest: the ballot's, to vote on.
+        contributors: site ids, sorted as in the ballot.
+        own_missing: this site sent a manifest that the ballot leaves out. It may still vote, and records it.
+    """
+
+    digest: str
+    contributors: tuple[UUID, ...]
+    own_missing: bool
+
+
+def check_roster(plan: Plan, roster: Roster) -> Roster:
+    """The roster, if it is the plan's, its members' keys are keys, and every expected site is a member.
+
+    Raises:
+        WrongDigest: another roster than the plan names.
+        Malformed: it does not fit the plan.
+    """
+    if roster.digest != plan.roster:
+        raise WrongDigest("this roster is not the one that the plan names by its digest")
+    if roster.study != plan.study:
+        raise Malformed("the plan's roster belongs to another study")
+    for member in roster.members:
+        PublicIdentity.of_member(member)
+    for site in plan.expected:
+        if roster.member(site) is None:
+            raise Malformed(f"the plan expects a contribution of site {site}, which is not on its roster")
+    if plan.threshold is not None and plan.threshold > len(roster.members):
+        raise Malformed(f"the plan wants shares of {plan.threshold} sites; its roster has {len(roster.members)}")
+    return roster
+
+
+def check_epoch(signed: Signed[EpochRecord], roster: Roster) -> EpochRecord:
+    """The epoch record, if a member of its study dealt and signed it.
+
+    Raises:
+        InvalidSignature: another did.
+        Malformed: it belongs to another study.
+    """
+    record = signed.message
+    if record.study != roster.study:
+        raise Malformed("this epoch record belongs to another study")
+    return verify(_author(record.dealer, roster), signed)
+
+
+def check_plan_epoch(plan: Plan, record: EpochRecord) -> EpochRecord:
+    """The epoch record, if it is the one that the plan names.
+
+    Raises:
+        WrongDigest: it is another.
+    """
+    if record.digest != plan.epoch:
+        raise WrongDigest(f"the plan is made for another CKKS epoch than the one at hand ({record.epoch})")
+    return record
+
+
+def check_addition(signed: Signed[WrapAddition], record: EpochRecord, roster: Roster) -> WrapAddition:
+    """The addition to `record`, if a member signed it.
+
+    Whether that member holds the key shows when the wrap is opened: see `SecretContext.check_pair`.
+
+    Raises:
+        InvalidSignature: no member did.
+        WrongDigest: it belongs to another epoch.
+    """
+    addition = verify(_author(signed.message.holder, roster), signed)
+    if addition.epoch != record.digest:
+        raise WrongDigest("this wrap was added to another epoch than the current one")
+    return addition
+
+
+def check_approval(signed: Signed[Approval], roster: Roster) -> Approval:
+    """The approval, if the member it speaks for signed it, for this study.
+
+    Raises:
+        InvalidSignature: another did.
+        Malformed: it is for another study.
+    """
+    if signed.message.study != roster.study:
+        raise Malformed("this approval belongs to another study")
+    return verify(_author(signed.message.site, roster), signed)
+
+
+def check_manifest(signed: Signed[Manifest], plan: Plan, roster: Roster) -> Manifest:
+    """The manifest, if an expected member signed it for this plan.
+
+    Raises:
+        WrongDigest: it is for another plan.
+        Malformed: its site is not expected, or it lists more or fewer key parts than the scheme has.
+        InvalidSignature: another site signed it, or it was changed.
+    """
+    manifest = signed.message
+    if manifest.plan != plan.digest:
+        raise WrongDigest(f"the manifest of site {manifest.site} is for another plan than this attempt's")
+    if manifest.site not in plan.expected:
+        raise Malformed(f"site {manifest.site} is not among those whose contribution the plan expects")
+    wanted = {"lwe-ckks": 1, "lwe-shamir": len(roster.members), "ckks": 0}[plan.scheme]
+    if len(manifest.key_parts) != wanted:
+        raise Malformed(
+            f"the manifest of site {manifest.site} lists {len(manifest.key_parts)} key parts, "
+            f"a contribution under {plan.scheme} has {wanted}"
+        )
+    return verify(_author(manifest.site, roster), signed)
+
+
+def check_ballot(
+    ballot: Ballot, plan: Plan, roster: Roster, me: UUID, own_manifest: Manifest | None, own_minimum: int
+) -> CheckedBallot:
+    """What the ballot says, if it passes the checks of section 6, step 5 of the protocol.
+
+    Args:
+        own_manifest: the one that this site signed for this plan, or None.
+        own_minimum: fewest contributors that this site's own policy accepts; the plan may demand more.
+
+    Raises:
+        WrongDigest: the ballot, or a manifest in it, is for another plan.
+        InvalidSignature: a manifest is not by the member it names.
+        Malformed: too few or too many contributors, a site that is not expected, or another manifest under this
+            site's name than the one it signed.
+    """
+    if ballot.plan != plan.digest:
+        raise WrongDigest("this ballot is for another plan than the one this site accepted last")
+    manifests = [check_manifest(signed, plan, roster) for signed in ballot.manifests]
+    demanded = max(plan.minimum_contributors, own_minimum)
+    if not demanded <= len(manifests) <= plan.k_max:
+        raise Malformed(
+            f"the ballot has {len(manifests)} contributors; at least {demanded} are demanded "
+            f"(plan {plan.minimum_contributors}, this site {own_minimum}) and at most {plan.k_max} admitted"
+        )
+    listed = next((manifest for manifest in manifests if manifest.site == me), None)
+    if listed is not None and listed != own_manifest:
+        raise Malformed("the ballot lists a manifest under this site's name that is not the one it signed and kept")
+    return CheckedBallot(
+        ballot.digest,
+        tuple(manifest.site for manifest in manifests),
+        own_missing=listed is None and own_manifest is not None,
+    )
+
+
+def check_vote(signed: Signed[Vote], ballot_digest: str, roster: Roster) -> Vote:
+    """The vote, if a member signed it, for this ballot.
+
+    Raises:
+        WrongDigest: it is for another ballot.
+        InvalidSignature: no member signed it.
+    """
+    vote = verify(_author(signed.message.site, roster), signed)
+    if vote.ballot != ballot_digest:
+        raise WrongDigest(f"the vote of site {vote.site} is for another ballot")
+    return vote
+
+
+def check_votes(votes: Sequence[Signed[Vote]], ballot_digest: str, roster: Roster) -> int:
+    """How many members voted for this ballot. Opening takes `votes_needed` of them.
+
+    Raises:
+        WrongDigest: a vote is for another ballot.
+        InvalidSignature: a vote is not by the member it names.
+        Malformed: a member is counted twice.
+    """
+    voters = {check_vote(signed, ballot_digest, roster).site for signed in votes}
+    if len(voters) != len(votes):
+        raise Malformed("a site's vote was handed in twice")
+    return len(voters)
+
+
+def votes_needed(roster: Roster) -> int:
+    """More than half of the members, so that two different ballots of one attempt cannot both be voted through."""
+    return len(roster.members) // 2 + 1
+
+
+def check_opening(signed: Signed[Opening], ballot_digest: str, roster: Roster) -> Opening:
+    """The opening, if a member signed it, for this ballot.
+
+    Raises:
+        WrongDigest: it is for another ballot.
+        InvalidSignature: no member signed it.
+    """
+    opening = verify(_author(signed.message.site, roster), signed)
+    if opening.ballot != ballot_digest:
+        raise WrongDigest(f"the opening of site {opening.site} is for another ballot")
+    return opening
+
+
+def check_refusal(signed: Signed[Refusal], about: str, roster: Roster) -> Refusal:
+    """The refusal, if a member signed it, about this plan or ballot.
+
+    Raises:
+        WrongDigest: it is about another.
+        InvalidSignature: no member signed it.
+    """
+    refusal = verify(_author(signed.message.site, roster), signed)
+    if refusal.about != about:
+        raise WrongDigest(f"the refusal of site {refusal.site} is about another plan or ballot")
+    return refusal
+
+
+def _author(site: UUID, roster: Roster) -> PublicIdentity:
+    member = roster.member(site)
+    if member is None:
+        raise InvalidSignature(f"site {site} is not on the roster, so nothing vouches for its signature")
+    return PublicIdentity.of_member(member)

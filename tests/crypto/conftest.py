@@ -1,0 +1,96 @@
+"""A small federation whose members have real keys, for every test that checks what they sign."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from crypto.ckks_public import PublicContext
+from crypto.epochs import Dealt, deal
+from crypto.identity import Identity
+from crypto.layout import CountField, Layout, Tensor
+from crypto.manifest import Ballot, Manifest
+from crypto.plan import Member, Plan, Roster
+
+STUDY = uuid.UUID(int=77)
+
+
+def member(identity: Identity, site: uuid.UUID, index: int) -> Member:
+    public = identity.public
+    return Member(
+        site=site,
+        name=f"Hospital {index}",
+        index=index,
+        signing_key=public.signing_key.hex(),
+        hpke_key=public.hpke_key.hex(),
+    )
+
+
+@dataclass(frozen=True)
+class Federation:
+    identities: dict[uuid.UUID, Identity]
+    roster: Roster
+    layout: Layout
+    plan: Plan
+    dealt: Dealt
+    public: PublicContext
+
+    @property
+    def sites(self) -> list[uuid.UUID]:
+        return list(self.identities)
+
+    def with_plan(self, **changes) -> Federation:
+        return replace(self, plan=Plan.from_json(self.plan.to_json() | changes))
+
+    def manifest(self, site: uuid.UUID, **changes) -> Manifest:
+        fields = {"plan": self.plan.digest, "site": site, "parts": ("aa" * 32,), "key_parts": ("bb" * 32,)}
+        return Manifest(**(fields | changes))
+
+    def ballot(self, sites=None) -> Ballot:
+        chosen = self.sites if sites is None else sites
+        signed = tuple(self.identities[site].sign(self.manifest(site)) for site in chosen)
+        return Ballot(plan=self.plan.digest, manifests=signed)
+
+
+@pytest.fixture(scope="session")
+def federation() -> Federation:
+    sites = [uuid.UUID(int=number) for number in (1, 2, 3, 4)]
+    identities = {site: Identity.generate() for site in sites}
+    members = tuple(member(identities[site], site, index) for index, site in enumerate(sites, 1))
+    roster = Roster(study=STUDY, members=members)
+    layout = Layout(
+        (Tensor("weight", (40, 60), "parameter"), Tensor("mean", (7,), "buffer")), (CountField("confusion", (2, 2)),)
+    )
+    dealt = deal(identities[sites[0]], sites[0], STUDY, 1, roster)
+    plan = Plan(
+        study=STUDY,
+        round=3,
+        attempt=1,
+        kind="training",
+        base_model="00" * 32,
+        layout=layout.digest,
+        recipe="11" * 32,
+        roster=roster.digest,
+        epoch=dealt.record.message.digest,
+        scheme="lwe-ckks",
+        release="open",
+        weighting="samples",
+        expected=tuple(sites),
+        k_max=4,
+        n_max=100,
+        bounds=(1.0, 64.0),
+        threshold=None,
+        minimum_contributors=2,
+        collect_until=1_900_000_000,
+        vote_seconds=60,
+        open_seconds=60,
+    )
+    return Federation(identities, roster, layout, plan, dealt, PublicContext.load(dealt.public_context))
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(5)
