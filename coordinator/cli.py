@@ -1,0 +1,165 @@
+"""`pleura-coordinator`: serve, and what an operator does on the server itself, without a token.
+
+Commands work on the database with the functions that the API uses. Exit codes: 1 where something was refused, 2 where
+the command line or the settings are wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import FrameType
+from typing import Annotated, Final
+
+import typer
+import uvicorn
+
+from coordinator import logs, study_commands
+from coordinator.api.values import Site
+from coordinator.app import create_app
+from coordinator.store import audit, invitations, operators, sites, tables
+from coordinator.terminal import AsJson, ConfigFile, DataDir, actor, err, moment, opened, out, print_json
+
+_GRACE_SECONDS: Final = 3  # a waiting agent asks again by itself
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The coordinator of a Pleura federation.")
+operator_app = typer.Typer(no_args_is_help=True, help="People who may steer or read over HTTP.")
+site_app = typer.Typer(no_args_is_help=True, help="Refuse a site's calls, or admit them again.")
+audit_app = typer.Typer(no_args_is_help=True, help="The hash-chained log.")
+for name, group in {
+    "operator": operator_app,
+    "study": study_commands.app,
+    "site": site_app,
+    "audit": audit_app,
+}.items():
+    app.add_typer(group, name=name)
+
+
+class _Server(uvicorn.Server):
+    """Answers waiting agents before it goes: they would hold it up, and be cut off in the end."""
+
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._stopping.set()
+        super().handle_exit(sig, frame)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+) -> None:
+    """Bring the database up to date, conduct rounds and answer over HTTP."""
+    with opened(data_dir, config, host=host, port=port) as services:
+        settings = services.settings
+        logs.configure(settings.log_level)
+        err.print(f"Pleura coordinator {services.coordinator} at http://{settings.host}:{settings.port}")
+        server = uvicorn.Config(
+            create_app(services, conduct=True),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        _Server(server, services.stopping).run()
+
+
+@operator_app.command("add")
+def operator_add(
+    name: str,
+    role: Annotated[str, typer.Option(help="operator (all) or auditor (reads).")] = "operator",
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token. It is shown this once; only its hash is kept."""
+    if role not in ("operator", "auditor"):
+        raise typer.BadParameter("a role is operator or auditor", param_hint="--role")
+    checked: tables.Role = "operator" if role == "operator" else "auditor"
+    with opened(data_dir, config) as services:
+        token = services.store.run(
+            "add operator",
+            lambda session: operators.add(session, name, checked, actor(), services.clock.now()),
+        )
+    if as_json:
+        print_json({"name": name, "role": role, "token": token})
+    else:
+        err.print(f"Token of {name} ({role}), shown this once:")
+        print(token)
+
+
+@operator_app.command("revoke")
+def operator_revoke(name: str, data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """Make an operator's token good for nothing."""
+    with opened(data_dir, config) as services:
+        now = services.clock.now()
+        services.store.run("revoke operator", lambda session: operators.revoke(session, name, actor(), now))
+    err.print(f"The token of {name} is revoked.")
+
+
+@app.command()
+def invite(
+    note: Annotated[str, typer.Option(help="Whom it is for.")] = "",
+    hours: Annotated[float, typer.Option(min=0.01, help="How long it is good.")] = 72,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an invitation for one site. It is shown this once."""
+    with opened(data_dir, config) as services:
+        now = services.clock.now()
+        invitation, expires = services.store.run(
+            "invite", lambda session: invitations.create(session, note, hours, actor(), now)
+        )
+    if as_json:
+        print_json({"invitation": invitation, "expires": expires})
+    else:
+        err.print(f"Invitation for one site, good until {moment(expires)} UTC, shown this once:")
+        print(invitation)
+
+
+@app.command("sites")
+def list_sites(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """All enrolled sites, with the words to compare by telephone."""
+    with opened(data_dir, config) as services:
+        found = [Site.of(row) for row in services.store.read("sites", sites.everyone)]
+    if as_json:
+        print_json([site.model_dump(mode="json") for site in found])
+        return
+    for site in found:  # no table: the words are compared by telephone and must not be cut
+        out.print(f"{site.name}: {site.state}, last seen {moment(site.last_seen)} UTC", markup=False)
+        out.print(f"  {site.words}\n  {site.id}")
+
+
+@site_app.command("suspend")
+def site_suspend(name: str, data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """Refuse all calls of a site from now on; its studies get new keys."""
+    _suspend(name, True, data_dir, config)
+
+
+@site_app.command("readmit")
+def site_readmit(name: str, data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """Admit a suspended site again."""
+    _suspend(name, False, data_dir, config)
+
+
+def _suspend(name: str, suspended: bool, data_dir: DataDir, config: ConfigFile) -> None:
+    with opened(data_dir, config) as services:
+        now = services.clock.now()
+        site = services.store.run(
+            "suspend site", lambda session: sites.set_suspended(session, name, suspended, actor(), now)
+        )
+    err.print(f"{site.name} is {site.state}.")
+
+
+@audit_app.command("verify")
+def audit_verify(data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """Check the chain of hashes from the first row to the last."""
+    with opened(data_dir, config) as services:
+        rows = services.store.read("verify audit", audit.verify)
+    err.print(f"{rows} rows, one unbroken chain.")

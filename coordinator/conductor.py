@@ -1,0 +1,235 @@
+"""The loop that moves every study forward: plans attempts, and takes each from step to step under a lease.
+
+What to do is decided in `coordinator.rounds`; here it is done. Killed anywhere, another conductor goes on from what the
+database says, once the lease has run out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from typing import Final
+from uuid import UUID, uuid4
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from coordinator import aggregation
+from coordinator.aggregation import Beat, PartLost
+from coordinator.clock import Clock
+from coordinator.rounds.planning import NotYet, plan_round
+from coordinator.rounds.states import View
+from coordinator.rounds.steps import Aggregate, AskOpener, Close, Fail, Reveal, ShowBallot, Step, Sweep, Wait, next_step
+from coordinator.store import leases, rounds
+from coordinator.store.blobs import Blobs, parts_prefix, sums_prefix
+from coordinator.store.database import Store
+from coordinator.store.leases import Lease, LeaseLost
+from crypto.errors import OpeningRefused
+from crypto.manifest import Opening
+from crypto.wire import Signed
+
+LEASE_SECONDS: Final = 15.0
+TICK_SECONDS: Final = 0.25
+
+log = logging.getLogger(__name__)
+
+
+class Stopping(Exception):
+    """Long work breaks off because the process is ending."""
+
+
+class Conductor:
+    """One worker. Several, on one database and one blob store, share the rounds.
+
+    Args:
+        recent_seconds: a site that was not heard of for longer is not planned with.
+    """
+
+    def __init__(self, store: Store, blobs: Blobs, clock: Clock, recent_seconds: float = 120.0) -> None:
+        self._store, self._blobs, self._clock, self._recent = store, blobs, clock, recent_seconds
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._said: dict[UUID, str] = {}
+
+    def start(self) -> None:
+        """Run in a thread of its own."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self.run, name="conductor", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the step at hand end, or long work break off, and wait for it."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def run(self) -> None:
+        """Advance until `stop` is called; an error is logged, never fatal."""
+        while not self._stop.is_set():
+            busy = False
+            try:
+                busy = self.advance_once()
+            except Exception:
+                log.exception("the conductor could not look for work; it tries again")
+            if not busy:
+                self._stop.wait(TICK_SECONDS)
+
+    def advance_once(self) -> bool:
+        """Take every round as far as it goes now, then plan what can be planned. Whether anything was done."""
+        now = self._clock.now()
+        done = [self._advance(each) for each in self._store.read("find rounds", lambda s: rounds.unfinished(s, now))]
+        done += [self._plan(study) for study in self._store.read("find studies", rounds.to_plan)]
+        return any(done)
+
+    # --- planning
+
+    def _plan(self, study: UUID) -> bool:
+        """Whether an attempt was planned. Why not is logged once."""
+        try:
+            why_not = self._store.read("look at study", lambda s: self._try_plan(s, study, create=False))
+            if why_not is None:
+                why_not = self._store.run("plan round", lambda s: self._try_plan(s, study, create=True))
+        except IntegrityError:
+            why_not = "another conductor planned it at the same moment"
+        except Exception as error:
+            why_not = f"planning failed: {error!r}"
+        if why_not is not None and self._said.get(study) != why_not:
+            log.info("study %s: no round yet: %s", study, why_not)
+        self._said[study] = why_not or ""
+        return why_not is None
+
+    def _try_plan(self, session: Session, study: UUID, *, create: bool) -> str | None:
+        """Why there is no plan; None if there is one, which is then stored if `create`."""
+        view = rounds.study_view(session, study)
+        if view is None:
+            return "it is not running, or has an active round"
+        planned = plan_round(view, self._clock.now(), self._recent)
+        if isinstance(planned, NotYet):
+            return planned.reason
+        if create:
+            rounds.create(session, *planned, self._clock.now())
+        return None
+
+    # --- one round, under a lease
+
+    def _advance(self, round_id: UUID) -> bool:
+        """Whether anything was tried."""
+        lease: Lease | None = None
+        try:
+            if isinstance(self._look(round_id)[1], Wait):
+                return False
+            lease = self._take(round_id)
+            if lease is None:
+                return False
+            while self._step(lease):
+                pass
+            self._release(lease)
+        except LeaseLost as lost:
+            log.warning("%s", lost)
+        except Stopping:
+            if lease is not None:
+                self._release(lease)
+        except Exception:
+            log.exception("round %s: a step failed; it is tried again later", round_id)
+            self._put_off(lease or self._take(round_id))
+        return True
+
+    def _look(self, round_id: UUID) -> tuple[View, Step]:
+        view = self._store.read("view round", lambda session: rounds.view(session, round_id))
+        return view, next_step(view, self._clock.now())
+
+    def _step(self, lease: Lease) -> bool:
+        """Do the next step; False if the round has to wait."""
+        if self._stop.is_set():
+            raise Stopping
+        view, step = self._look(lease.round_id)
+        if isinstance(step, Wait):
+            return False
+        self._do(lease, step)
+        plan = view.plan
+        log.info("round %s (study %s, %d.%d): %s", view.id, plan.study, plan.round, plan.attempt, step)
+        return True
+
+    def _do(self, lease: Lease, step: Step) -> None:
+        now = self._clock.now()
+        match step:
+            case Close(contributors):
+                self._store.run("close round", lambda s: rounds.close(s, lease, contributors, now))
+            case Aggregate():
+                self._aggregate(lease)
+            case ShowBallot():
+                self._store.run("show ballot", lambda s: rounds.show_ballot(s, lease, now))
+            case AskOpener(site):
+                self._store.run("ask opener", lambda s: rounds.ask_opener(s, lease, site, now))
+            case Reveal(opener):
+                self._reveal(lease, opener)
+            case Fail(reason):
+                self._store.run("fail round", lambda s: rounds.fail(s, lease, reason, now))
+            case Sweep():
+                self._blobs.delete_prefix(parts_prefix(lease.round_id))
+                self._blobs.delete_prefix(sums_prefix(lease.round_id))
+                self._store.run("sweep round", lambda s: rounds.record_sweep(s, lease, now))
+
+    def _aggregate(self, lease: Lease) -> None:
+        work = self._store.read("read ballot", lambda s: rounds.work(s, lease.round_id))
+        try:
+            seconds = aggregation.add_up(self._blobs, work, self._beat(lease))
+        except PartLost as lost:
+            self._fail(lease, str(lost))
+        else:
+            self._store.run("record sums", lambda s: rounds.record_sums(s, lease, seconds))
+
+    def _reveal(self, lease: Lease, opener: UUID) -> None:
+        work = self._store.read("read ballot", lambda s: rounds.work(s, lease.round_id))
+        opening = Signed[Opening].from_json(
+            self._store.read("read opening", lambda s: rounds.opening(s, lease.round_id, opener))
+        )
+        lowest = self._store.read("read bounds", lambda s: rounds.lowest_bounds(s, work.plan.study))
+        try:
+            revealed = aggregation.reveal(self._blobs, work, opening.message.secret_sum, lowest, self._beat(lease))
+        except PartLost as lost:
+            self._fail(lease, str(lost))
+        except OpeningRefused as refused:
+            reason, now = str(refused), self._clock.now()
+            self._store.run("reject opening", lambda s: rounds.reject_opening(s, lease, opener, reason, now))
+        else:
+            self._store.run("complete round", lambda s: rounds.complete(s, lease, revealed, self._clock.now()))
+
+    def _fail(self, lease: Lease, reason: str) -> None:
+        self._store.run("fail round", lambda s: rounds.fail(s, lease, reason, self._clock.now()))
+
+    def _beat(self, lease: Lease) -> Beat:
+        """Called between parts: renews the lease in time, and breaks the work off when the process ends."""
+        renewed = float("-inf")
+
+        def beat() -> None:
+            nonlocal renewed
+            if self._stop.is_set():
+                raise Stopping
+            now = self._clock.now()
+            if now - renewed > LEASE_SECONDS / 3:
+                self._store.run("renew lease", lambda s: leases.renew(s, lease, now, LEASE_SECONDS))
+                renewed = now
+
+        return beat
+
+    # --- leases
+
+    def _take(self, round_id: UUID) -> Lease | None:
+        now = self._clock.now()
+        return self._store.run("take lease", lambda s: leases.take(s, round_id, self._owner, now, LEASE_SECONDS))
+
+    def _release(self, lease: Lease) -> None:
+        self._store.run("release lease", lambda s: leases.release(s, lease))
+
+    def _put_off(self, lease: Lease | None) -> None:
+        if lease is None:
+            return
+        try:
+            self._store.run("put round off", lambda s: leases.release_after_error(s, lease, self._clock.now()))
+        except LeaseLost as lost:
+            log.warning("%s", lost)

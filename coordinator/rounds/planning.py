@@ -1,0 +1,181 @@
+"""Whether a study's next attempt can be planned, and its plan."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from crypto.parameters import K_LIMIT
+from crypto.plan import Member, Plan, Roster, SchemeName
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An active member of a study. `fingerprint` is that of its keys, `approved` has those of the peers it approved."""
+
+    member: Member
+    fingerprint: str
+    joined: float
+    last_seen: float
+    approved: Mapping[UUID, str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEpoch:
+    """The study's current CKKS epoch: its record's digest and who was given the secret key."""
+
+    digest: str
+    holders: frozenset[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class LastAttempt:
+    """`over`: its round number is used up (it completed, or failed after its ballot was shown)."""
+
+    number: int
+    attempt: int
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator fixed for all rounds of a study."""
+
+    scheme: SchemeName
+    release: Literal["open", "members"]
+    weighting: Literal["samples", "equal"]
+    minimum_contributors: int
+    expected_sites: int | None
+    rounds: int
+    collect_seconds: int
+    vote_seconds: int
+    open_seconds: int
+    k_max: int
+    n_max: int
+    fraction: float
+    layout: str
+    recipe: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyView:
+    """A running study without an active attempt."""
+
+    id: UUID
+    settings: Settings
+    completed: int
+    model: str
+    bounds: tuple[float, ...]
+    last: LastAttempt | None
+    candidates: tuple[Candidate, ...]
+    epoch: KeyEpoch | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """Why there is no plan yet, in words for the operator."""
+
+    reason: str
+
+
+def plan_round(view: StudyView, now: float, recent_seconds: float) -> tuple[Plan, Roster] | NotYet:
+    """The next attempt's plan and its roster, or what is missing.
+
+    Args:
+        recent_seconds: a site that was not heard of for longer is left out.
+    """
+    study = view.settings
+    covered: frozenset[UUID] | None = None
+    if study.scheme != "lwe-shamir":
+        if view.epoch is None:
+            return NotYet("no site has dealt a key yet")
+        if view.epoch.holders - {candidate.member.site for candidate in view.candidates}:
+            return NotYet("a holder of the key left: a new key epoch is needed")
+        covered = view.epoch.holders
+    present = [candidate for candidate in view.candidates if now - candidate.last_seen <= recent_seconds]
+    keyed = [candidate for candidate in present if covered is None or candidate.member.site in covered]
+    chosen = mutually_approved(keyed)[: min(study.k_max, K_LIMIT)]
+    needed = study.minimum_contributors
+    if view.completed == 0 and study.expected_sites is not None:
+        needed = max(needed, study.expected_sites)
+    if len(chosen) < needed:
+        return NotYet(_short(needed, view.candidates, present, keyed, chosen))
+    roster = Roster(study=view.id, members=_by_site(candidate.member for candidate in chosen))
+    return _plan(view, roster, now), roster
+
+
+def mutually_approved(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Members that all approved each other: greedy, in the order in which they joined: a newcomer displaces nobody."""
+    chosen: list[Candidate] = []
+    for candidate in sorted(candidates, key=lambda each: (each.joined, each.member.index)):
+        if all(_approves(candidate, other) and _approves(other, candidate) for other in chosen):
+            chosen.append(candidate)
+    return chosen
+
+
+def draw(members: Sequence[UUID], fraction: float, at_least: int, seed: bytes) -> tuple[UUID, ...]:
+    """The sites asked to contribute, sorted: ceil(fraction * n) of them, by the order of SHA-256(seed || site)."""
+    number = max(at_least, math.ceil(fraction * len(members)))
+    drawn = sorted(members, key=lambda site: hashlib.sha256(seed + site.bytes).digest())[:number]
+    return tuple(sorted(drawn, key=lambda site: site.bytes))
+
+
+def _plan(view: StudyView, roster: Roster, now: float) -> Plan:
+    study, size = view.settings, len(roster.members)
+    number, attempt = _next_numbers(view.last)
+    seed = hashlib.sha256(b"pleura/draw/v1\x00" + view.id.bytes + number.to_bytes(8) + attempt.to_bytes(8)).digest()
+    expected = draw([m.site for m in roster.members], study.fraction, study.minimum_contributors, seed)
+    return Plan(
+        study=view.id,
+        round=number,
+        attempt=attempt,
+        kind="training" if view.completed < study.rounds else "evaluation",
+        base_model=view.model,
+        layout=study.layout,
+        recipe=study.recipe,
+        roster=roster.digest,
+        epoch=view.epoch.digest if view.epoch and study.scheme != "lwe-shamir" else None,
+        scheme=study.scheme,
+        release=study.release,
+        weighting=study.weighting,
+        expected=expected,
+        k_max=len(expected),  # room for more would cost bits of every lane
+        n_max=study.n_max,
+        bounds=view.bounds,
+        threshold=2 * size // 3 + 1 if study.scheme == "lwe-shamir" else None,
+        minimum_contributors=study.minimum_contributors,
+        collect_until=math.ceil(now + study.collect_seconds),
+        vote_seconds=study.vote_seconds,
+        open_seconds=study.open_seconds,
+    )
+
+
+def _next_numbers(last: LastAttempt | None) -> tuple[int, int]:
+    if last is None:
+        return 1, 1
+    return (last.number + 1, 1) if last.over else (last.number, last.attempt + 1)
+
+
+def _approves(one: Candidate, other: Candidate) -> bool:
+    return one.approved.get(other.member.site) == other.fingerprint
+
+
+def _by_site(members: Iterable[Member]) -> tuple[Member, ...]:
+    return tuple(sorted(members, key=lambda member: member.site.bytes))
+
+
+def _short(
+    needed: int,
+    members: Sequence[Candidate],
+    present: Sequence[Candidate],
+    keyed: Sequence[Candidate],
+    chosen: Sequence[Candidate],
+) -> str:
+    return (
+        f"{len(chosen)} of at least {needed} sites are ready: {len(members)} joined, {len(present)} of them were heard "
+        f"of lately, {len(keyed)} of those hold the key, {len(chosen)} of those approved each other"
+    )

@@ -1,0 +1,42 @@
+"""What goes into adding and opening an attempt, and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from crypto.layout import Layout
+from crypto.manifest import Ballot
+from crypto.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A closed attempt: what is added and opened. `recipe` is the study's, passed on to the model file unread."""
+
+    round_id: UUID
+    plan: Plan
+    layout: Layout
+    recipe: dict[str, Any]
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """What an opened attempt adds.
+
+    Attributes:
+        model: digest and size of the new model's file; None after an evaluation round.
+        bounds: of the next plan.
+        counts: pooled over the contributors: "samples", "capped_samples", "clipped" (one a tensor), and under "recipe"
+            the layout's counts by name.
+        measures: what `coordinator.metrics` makes of them.
+        seconds: time spent opening.
+    """
+
+    model: tuple[str, int] | None
+    bounds: list[float]
+    counts: dict[str, Any]
+    measures: dict[str, Any]
+    seconds: float

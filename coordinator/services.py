@@ -1,0 +1,50 @@
+"""What every request needs, made once and handed to the app: no globals, so tests bring their own."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import cast
+from uuid import UUID
+
+from fastapi import Request
+
+from coordinator.clock import Clock
+from coordinator.limits import RateLimit
+from coordinator.settings import Settings
+from coordinator.store.blobs import Blobs
+from coordinator.store.database import Store
+from coordinator.store.instance import coordinator_id
+from coordinator.web.sessions import Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`coordinator` is the id that sites address their tokens to. `stopping` is set once the process is to end."""
+
+    settings: Settings
+    store: Store
+    blobs: Blobs
+    clock: Clock
+    stopping: threading.Event = field(default_factory=threading.Event)
+    coordinator: UUID = field(init=False)
+    enrolments: RateLimit = field(init=False)
+    logins: RateLimit = field(init=False)
+    sessions: Sessions = field(init=False)
+
+    def __post_init__(self) -> None:
+        set_once = object.__setattr__  # frozen for everybody else
+        set_once(self, "coordinator", self.store.run("identify", coordinator_id))
+        set_once(self, "enrolments", RateLimit(self.settings.enrolments_per_minute, self.clock))
+        set_once(self, "logins", RateLimit(self.settings.logins_per_minute, self.clock))
+        set_once(self, "sessions", Sessions(self.settings.session_hours, self.clock))
+
+
+def services_of(request: Request) -> Services:
+    """The services of the app that the request came to."""
+    return cast(Services, request.app.state.services)
+
+
+def address_of(request: Request) -> str:
+    """The caller's address, for rate limits. Behind a proxy uvicorn puts the forwarded one here."""
+    return request.client.host if request.client else "unknown"

@@ -1,0 +1,149 @@
+"""The coordinator's settings: from the command line, `PLEURA_` variables, a TOML file or an env file, in that order."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX: Final = "PLEURA_"
+CONFIG_VARIABLE: Final = "PLEURA_CONFIG"
+_CLOSE: Final = 0.8  # difflib ratio from which a name is taken for a misspelled key
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message lists every fault with its key, its source and the fix."""
+
+
+class Settings(BaseSettings):
+    """Everything an operator may choose. Limits of the protocol are not among it: they are in `crypto.parameters`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
+    files: ClassVar[tuple[Path, ...]] = ()
+
+    data_dir: Path = Field(Path("pleura-data"), description="folder of the database, the blobs and uploads")
+    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir", repr=False)
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8420, ge=0, le=65535, description="port to listen on")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
+    secure_cookies: bool = Field(False, description="send the session cookie over TLS only; set it behind a TLS proxy")
+    max_message_bytes: Count = Field(8 * 2**20, description="largest JSON body")
+    max_model_bytes: Count = Field(2 * 2**30, description="largest model file")
+    enrolments_per_minute: Count = Field(10, description="tries to enrol, for each address")
+    logins_per_minute: Count = Field(10, description="wrong operator tokens, for each address")
+    recent_seen_seconds: Seconds = Field(120.0, description="a site silent for longer is not asked to deal a key")
+    poll_seconds: Seconds = Field(0.3, description="how often a waiting agent's task is looked up again")
+    session_hours: Seconds = Field(12.0, description="how long a login to the page lasts")
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'coordinator.db'}"
+
+    @property
+    def incoming(self) -> Path:
+        """Folder of uploads that are not checked yet."""
+        return self.data_dir.absolute() / "incoming"
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of parts, key parts and models."""
+        return self.data_dir.absolute() / "blobs"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, *(_file_source(settings_cls, path) for path in cls.files))
+
+
+def load(overrides: Mapping[str, Any] | None = None, config: Path | None = None) -> Settings:
+    """The settings in force.
+
+    Args:
+        overrides: from the command line; a None means "not given".
+        config: a `.toml` or env file; without it the one that PLEURA_CONFIG names, else `pleura-coordinator.toml` here
+            if it exists.
+
+    Raises:
+        SettingsError: listing every fault.
+    """
+    path = config or _configured()
+    if path is not None and not path.is_file():
+        raise SettingsError(f"There is no settings file {path}. Correct the path, or unset {CONFIG_VARIABLE}.")
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+
+    class Sourced(Settings):
+        files: ClassVar[tuple[Path, ...]] = (path,) if path is not None else ()
+
+    faults = _misspelled_variables()
+    try:
+        settings = Sourced(**given)
+    except ValidationError as error:
+        faults = [_fault(entry, given, path) for entry in error.errors()] + faults
+    except ValueError as error:  # a TOML file that cannot be parsed
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    if faults:
+        raise SettingsError("The settings cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults))
+    return Settings.model_construct(**settings.model_dump())
+
+
+def _configured() -> Path | None:
+    if CONFIG_VARIABLE in os.environ:
+        return Path(os.environ[CONFIG_VARIABLE])
+    usual = Path("pleura-coordinator.toml")
+    return usual if usual.is_file() else None
+
+
+def _file_source(settings_cls: type[BaseSettings], path: Path) -> PydanticBaseSettingsSource:
+    if path.suffix == ".toml":
+        return TomlConfigSettingsSource(settings_cls, path)
+    return DotEnvSettingsSource(settings_cls, env_file=path, env_prefix=PREFIX)
+
+
+def _fault(entry: Any, given: Mapping[str, Any], path: Path | None) -> str:
+    key = str(entry["loc"][0])
+    bare = key.removeprefix(PREFIX.lower())
+    if entry["type"] == "extra_forbidden":
+        return f"{key} (in {path}): there is no such setting. {_nearest(bare)}"
+    if bare in given:
+        source = f"--{bare.replace('_', '-')}"
+    elif f"{PREFIX}{bare.upper()}" in os.environ:
+        source = f"the variable {PREFIX}{bare.upper()}"
+    else:
+        source = str(path)
+    return f"{bare} (from {source}): {entry['msg']}. It is: {Settings.model_fields[bare].description}."
+
+
+def _misspelled_variables() -> list[str]:
+    """PLEURA_ variables that are almost a setting. Others are left alone: other programs share the prefix."""
+    known = {f"{PREFIX}{key.upper()}" for key in Settings.model_fields} | {CONFIG_VARIABLE}
+    return [
+        f"{name} (a variable): there is no such setting. {_nearest(name.removeprefix(PREFIX).lower())}"
+        for name in sorted(os.environ)
+        if name.startswith(PREFIX) and name not in known and difflib.get_close_matches(name, known, 1, _CLOSE)
+    ]
+
+
+def _nearest(key: str) -> str:
+    near = difflib.get_close_matches(key, Settings.model_fields, 1, 0.5)
+    return f"Did you mean {near[0]}?" if near else f"The settings are: {', '.join(Settings.model_fields)}."

@@ -1,0 +1,60 @@
+"""How a study's rounds went: for operators, sites and the page."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from coordinator.store.tables import Audit, Contribution, Metrics, Opening, Refusal, Round, Vote
+from coordinator.store.tasks import contributors
+
+
+def rounds(session: Session, study: UUID) -> list[dict[str, Any]]:
+    """What `GET .../rounds` answers (docs/wire.md), oldest first."""
+    rows = session.scalars(select(Round).where(Round.study_id == study).order_by(Round.number, Round.attempt))
+    return [_round(session, row) for row in rows]
+
+
+def _round(session: Session, row: Round) -> dict[str, Any]:
+    delivered = session.scalars(select(Contribution).where(Contribution.round_id == row.id)).all()
+    whole = sorted(str(entry.site_id) for entry in delivered if entry.completed is not None)
+    metrics = session.get(Metrics, row.id)
+    return {
+        "round": row.number,
+        "attempt": row.attempt,
+        "kind": row.kind,
+        "state": row.state,
+        "reason": row.reason,
+        "plan": row.plan_digest,
+        "contributors": contributors(row) if row.ballot is not None else whole,
+        "votes": session.scalar(select(func.count()).select_from(Vote).where(Vote.round_id == row.id)) or 0,
+        "openings": [
+            {"site": str(opening.site_id), "rejection": opening.rejection}
+            for opening in session.scalars(select(Opening).where(Opening.round_id == row.id))
+        ],
+        "refusals": [
+            {key: refusal.signed["message"][key] for key in ("site", "step", "code", "words")}
+            for refusal in session.scalars(select(Refusal).where(Refusal.round_id == row.id))
+        ],
+        "bytes_received": sum(entry.received for entry in delivered),
+        "started": row.started,
+        "closed": row.closed,
+        "opened": row.opened,
+        "ended": row.ended,
+        "seconds": {"add": row.add_seconds, "open": row.open_seconds},
+        "metrics": metrics.derived if metrics else None,
+    }
+
+
+def rounds_by_state(session: Session) -> dict[str, int]:
+    """How many attempts are in each state, over all studies."""
+    rows = session.execute(select(Round.state, func.count()).group_by(Round.state))
+    return {row[0]: row[1] for row in rows}
+
+
+def newest_audit_rows(session: Session, number: int) -> list[Audit]:
+    """The last rows of the log, newest first."""
+    return list(session.scalars(select(Audit).order_by(Audit.seq.desc()).limit(number)))

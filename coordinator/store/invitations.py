@@ -1,0 +1,47 @@
+"""Single-use invitations, kept as hashes."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from coordinator.errors import InvitationExpired, InvitationInvalid
+from coordinator.store import audit
+from coordinator.store.tables import Invitation
+from crypto.canonical import sha256
+
+_PREFIX: Final = "pleura-invitation-"
+_RANDOM_BYTES: Final = 24
+_HOUR: Final = 3600.0
+
+
+def create(session: Session, note: str, hours: float, actor: str, now: float) -> tuple[str, float]:
+    """A new invitation, in clear for this once, and when it expires (Unix seconds)."""
+    invitation = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    expires = now + hours * _HOUR
+    session.add(Invitation(hash=_hash(invitation), note=note, created=now, expires=expires, used_by=None))
+    audit.append(session, now, actor, "invitation.made", {"note": note, "expires": expires})
+    return invitation, expires
+
+
+def find(session: Session, invitation: str, now: float) -> Invitation:
+    """The invitation's row; it may be used already (`used_by`).
+
+    Raises:
+        InvitationInvalid: there is no such invitation.
+        InvitationExpired: nobody used it in its time.
+    """
+    row = session.get(Invitation, _hash(invitation))
+    if row is None:
+        raise InvitationInvalid(
+            "There is no such invitation. Copy it again, whole, or ask the coordinator's operator for one."
+        )
+    if row.used_by is None and row.expires <= now:
+        raise InvitationExpired("This invitation is past its time. Ask the coordinator's operator for a new one.")
+    return row
+
+
+def _hash(invitation: str) -> str:
+    return sha256(invitation.encode())

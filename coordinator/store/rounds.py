@@ -1,0 +1,276 @@
+"""What the conductor reads and writes about rounds: views for the pure functions, and one transition a function.
+
+Every transition checks the lease, and the audit row is written with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from sqlalchemy import delete, exists, select
+from sqlalchemy.orm import Session
+
+from coordinator.rounds import states
+from coordinator.rounds.planning import KeyEpoch, LastAttempt, Settings, StudyView
+from coordinator.rounds.work import Revealed, Work
+from coordinator.store import audit, epochs, leases, memberships, models
+from coordinator.store.leases import Lease
+from coordinator.store.tables import (
+    Contribution,
+    Metrics,
+    Opening,
+    Part,
+    Refusal,
+    Round,
+    RoundState,
+    Study,
+    Vote,
+)
+from crypto.layout import Layout
+from crypto.manifest import Ballot
+from crypto.plan import Plan, Roster
+
+ACTOR: Final = "conductor"
+LOSSES: Final = 3  # rounds lost one after another, each after its ballot was shown, before the study is paused
+_ACTIVE: Final[tuple[RoundState, ...]] = ("collecting", "aggregating", "opening")
+
+
+class WrongState(Exception):
+    """A transition from a state that the round is not in: a defect of ours, nothing was written."""
+
+
+def unfinished(session: Session, now: float) -> list[UUID]:
+    """Attempts that are active, or ended and not yet swept, and that do not rest after an error."""
+    query = select(Round.id).where(Round.swept.is_(None), Round.due <= now).order_by(Round.started)
+    return list(session.scalars(query))
+
+
+def to_plan(session: Session) -> list[UUID]:
+    """Running studies without an active attempt."""
+    active = exists().where(Round.study_id == Study.id, Round.state.in_(_ACTIVE))
+    return list(session.scalars(select(Study.id).where(Study.state == "running", ~active).order_by(Study.created)))
+
+
+def view(session: Session, round_id: UUID) -> states.View:
+    """An attempt as `rounds.steps.next_step` takes it."""
+    row = session.get_one(Round, round_id)
+    stopped = session.get_one(Study, row.study_id).state == "stopped"
+    plan, roster = Plan.from_json(row.plan), Roster.from_json(row.roster)
+    return states.View(row.id, plan, roster, stopped, _state(session, row))
+
+
+def study_view(session: Session, study_id: UUID) -> StudyView | None:
+    """A study as `rounds.planning.plan_round` takes it; None if it is not running or has an active attempt."""
+    if study_id not in to_plan(session):
+        return None
+    study = session.get_one(Study, study_id)
+    return StudyView(
+        id=study.id,
+        settings=_settings(study),
+        completed=study.completed,
+        model=study.current_model,
+        bounds=tuple(study.bounds),
+        last=_last(session, study_id),
+        candidates=tuple(memberships.candidates(session, study_id)),
+        epoch=_epoch(session, study_id),
+    )
+
+
+def create(session: Session, plan: Plan, roster: Roster, now: float) -> UUID:
+    """Store a planned attempt; the table refuses a second active one of a study."""
+    row = Round(
+        id=uuid4(),
+        study_id=plan.study,
+        number=plan.round,
+        attempt=plan.attempt,
+        kind=plan.kind,
+        plan=plan.to_json(),
+        plan_digest=plan.digest,
+        roster=roster.to_json(),
+        base_model=plan.base_model,
+        started=now,
+    )
+    session.add(row)
+    session.flush()
+    _tell(session, row, now, "round.planned", kind=plan.kind, plan=plan.digest, roster=len(roster.members))
+    return row.id
+
+
+def close(session: Session, lease: Lease, contributors: Sequence[UUID], now: float) -> None:
+    """Freeze the set: the ballot is made, and nobody sees it before the sums are there."""
+    row = _held(session, lease, "collecting")
+    rows = session.scalars(
+        select(Contribution)
+        .where(Contribution.round_id == row.id, Contribution.site_id.in_(contributors))
+        .where(Contribution.completed.is_not(None))
+    )
+    manifests = sorted((each.manifest or {} for each in rows), key=lambda signed: UUID(signed["message"]["site"]).bytes)
+    ballot = Ballot.from_json({"plan": row.plan_digest, "manifests": manifests})
+    row.state, row.closed = "aggregating", now
+    row.ballot, row.ballot_digest = ballot.to_json(), ballot.digest
+    _tell(session, row, now, "round.closed", contributors=[str(site) for site in contributors])
+
+
+def work(session: Session, round_id: UUID) -> Work:
+    """What is added and opened in a closed attempt."""
+    row = session.get_one(Round, round_id)
+    study = session.get_one(Study, row.study_id)
+    layout = Layout.from_json(study.layout)
+    return Work(row.id, Plan.from_json(row.plan), layout, study.recipe, Ballot.from_json(row.ballot))
+
+
+def record_sums(session: Session, lease: Lease, seconds: float) -> None:
+    """All sums are in the blob store. `seconds`: time spent adding."""
+    _held(session, lease, "aggregating").add_seconds = seconds
+
+
+def show_ballot(session: Session, lease: Lease, now: float) -> None:
+    row = _held(session, lease, "aggregating")
+    row.state, row.opened = "opening", now
+    _tell(session, row, now, "round.ballot-shown", ballot=row.ballot_digest)
+
+
+def ask_opener(session: Session, lease: Lease, site: UUID, now: float) -> None:
+    row = _held(session, lease, "opening")
+    row.openers = [*row.openers, {"site": str(site), "asked": now}]
+    _tell(session, row, now, "round.opener-asked", site=str(site))
+
+
+def opening(session: Session, round_id: UUID, site: UUID) -> dict[str, Any]:
+    """The Signed[Opening] of a site, as JSON."""
+    return session.get_one(Opening, (round_id, site)).signed
+
+
+def reject_opening(session: Session, lease: Lease, site: UUID, reason: str, now: float) -> None:
+    """This site's answer did not open the sum."""
+    row = _held(session, lease, "opening")
+    session.get_one(Opening, (row.id, site)).rejection = reason
+    _tell(session, row, now, "round.opening-rejected", site=str(site), reason=reason)
+
+
+def complete(session: Session, lease: Lease, revealed: Revealed, now: float) -> None:
+    """The new model becomes the study's; after the evaluation round the study is finished."""
+    row = _held(session, lease, "opening")
+    study = session.get_one(Study, row.study_id)
+    digest = row.base_model
+    if revealed.model is not None:
+        digest, size = revealed.model
+        origin = models.Origin(study.id, row.number, row.base_model)
+        models.register(session, digest, size, study.layout_digest, study.recipe_digest, now, origin)
+        study.current_model, study.completed, study.bounds = digest, study.completed + 1, revealed.bounds
+    elif study.state in ("running", "paused"):
+        study.state = "finished"
+    study.losses = 0
+    row.state, row.model, row.ended, row.open_seconds = "complete", digest, now, revealed.seconds
+    session.add(Metrics(round_id=row.id, counts=revealed.counts, derived=revealed.measures))
+    _tell(session, row, now, "round.complete", model=digest)
+
+
+def fail(session: Session, lease: Lease, reason: str, now: float) -> None:
+    """End the attempt; its study is paused when round after round is lost after the ballot."""
+    row = _held(session, lease, *_ACTIVE)
+    row.state, row.reason, row.ended = "failed", reason, now
+    _tell(session, row, now, "round.failed", reason=reason)
+    study = session.get_one(Study, row.study_id)
+    if not row.after_ballot or study.state == "stopped":
+        return
+    study.losses += 1
+    if study.losses == LOSSES:
+        study.losses = 0
+        if study.state == "running":
+            study.state = "paused"
+            study.reason = f"{LOSSES} rounds in a row failed after their ballot was shown, the last one: {reason}"
+            audit.append(session, now, ACTOR, "study.paused", {"study": str(study.id), "reason": study.reason})
+
+
+def record_sweep(session: Session, lease: Lease, now: float) -> None:
+    """The ended attempt's blobs are gone."""
+    row = _held(session, lease, "complete", "failed")
+    session.execute(delete(Part).where(Part.round_id == row.id))
+    row.swept = now
+
+
+def lowest_bounds(session: Session, study_id: UUID) -> list[float]:
+    """For each tensor the smallest bound that any training plan of the study had."""
+    plans = session.scalars(select(Round.plan).where(Round.study_id == study_id, Round.kind == "training"))
+    return [float(min(bounds)) for bounds in zip(*(plan["bounds"] for plan in plans), strict=True)]
+
+
+def _held(session: Session, lease: Lease, *expected: RoundState) -> Round:
+    leases.check(session, lease)
+    row = session.get_one(Round, lease.round_id)
+    if row.state not in expected:
+        raise WrongState(f"round {row.id} is {row.state}, not {' or '.join(expected)}")
+    return row
+
+
+def _tell(session: Session, row: Round, now: float, action: str, **detail: Any) -> None:
+    where = {"study": str(row.study_id), "round": row.number, "attempt": row.attempt}
+    audit.append(session, now, ACTOR, action, where | detail)
+
+
+def _state(session: Session, row: Round) -> states.State:
+    if row.state == "collecting":
+        return states.Collecting(_sites(session, row, Contribution), _refusals(session, row, "plan"))
+    if row.state == "complete":
+        return states.Complete(row.model or "", row.swept is not None)
+    if row.state == "failed":
+        return states.Failed(row.reason or "", row.swept is not None)
+    contributors = tuple(UUID(signed["message"]["site"]) for signed in (row.ballot or {})["manifests"])
+    if row.state == "aggregating":
+        return states.Aggregating(contributors, row.add_seconds is not None)
+    rows = session.scalars(select(Opening).where(Opening.round_id == row.id)).all()
+    return states.Opening(
+        contributors=contributors,
+        shown=row.opened or 0.0,
+        voted=_sites(session, row, Vote),
+        refused=_refusals(session, row, "ballot") | _refusals(session, row, "opening"),
+        asked=tuple(states.Asked(UUID(entry["site"]), entry["asked"]) for entry in row.openers),
+        answered=frozenset(each.site_id for each in rows if each.rejection is None),
+        rejected={each.site_id: each.rejection for each in rows if each.rejection is not None},
+    )
+
+
+def _sites(session: Session, row: Round, table: type[Contribution | Vote]) -> frozenset[UUID]:
+    query = select(table.site_id).where(table.round_id == row.id)
+    if table is Contribution:
+        query = query.where(Contribution.completed.is_not(None))
+    return frozenset(session.scalars(query))
+
+
+def _refusals(session: Session, row: Round, step: str) -> dict[UUID, str]:
+    rows = session.scalars(select(Refusal).where(Refusal.round_id == row.id, Refusal.step == step))
+    return {each.site_id: str(each.signed["message"]["words"]) for each in rows}
+
+
+def _settings(study: Study) -> Settings:
+    return Settings(
+        scheme=study.scheme,
+        release=study.release,
+        weighting=study.weighting,
+        minimum_contributors=study.minimum_contributors,
+        expected_sites=study.expected_sites,
+        rounds=study.rounds,
+        collect_seconds=study.collect_seconds,
+        vote_seconds=study.vote_seconds,
+        open_seconds=study.open_seconds,
+        k_max=study.k_max,
+        n_max=study.n_max,
+        fraction=study.fraction,
+        layout=study.layout_digest,
+        recipe=study.recipe_digest,
+    )
+
+
+def _last(session: Session, study_id: UUID) -> LastAttempt | None:
+    row = session.scalar(
+        select(Round).where(Round.study_id == study_id).order_by(Round.number.desc(), Round.attempt.desc()).limit(1)
+    )
+    return LastAttempt(row.number, row.attempt, row.state == "complete" or row.after_ballot) if row else None
+
+
+def _epoch(session: Session, study_id: UUID) -> KeyEpoch | None:
+    epoch = epochs.current(session, study_id)
+    return KeyEpoch(epoch.record_digest, frozenset(epochs.holders(session, epoch))) if epoch else None

@@ -1,0 +1,110 @@
+"""Sites: enrolment, the tokens they used, who was seen when, suspension."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+from sqlalchemy import delete, or_, select
+from sqlalchemy.orm import Session
+
+from coordinator.errors import InvitationInvalid, InvitationUsed, NameTaken, NotFound, TokenReplayed
+from coordinator.store import audit, epochs, invitations
+from coordinator.store.tables import Membership, SeenToken, Site
+from crypto.errors import InvalidSignature
+from crypto.identity import PublicIdentity, enrolment_bytes, verify_bytes
+
+
+def enrol(session: Session, invitation: str, name: str, public: PublicIdentity, proof: bytes, now: float) -> Site:
+    """The site that `invitation` admits. The same site again is answered alike, as the first answer may be lost.
+
+    Raises:
+        InvitationInvalid: unknown, or the proof was not made with the offered key for this invitation and name.
+        InvitationExpired, InvitationUsed: as they say.
+        NameTaken: another site has this name, or one of these keys.
+    """
+    ticket = invitations.find(session, invitation, now)
+    try:
+        verify_bytes(public, enrolment_bytes(invitation, name, public), proof)
+    except InvalidSignature as error:
+        raise InvitationInvalid(
+            "The proof does not fit this invitation, name and pair of keys. Run `pleura-participant enrol` again."
+        ) from error
+    if ticket.used_by is not None:
+        return _same_site(session, ticket.used_by, name, public)
+    _check_free(session, name, public)
+    site = Site(
+        id=uuid4(),
+        name=name,
+        signing_key=public.signing_key.hex(),
+        hpke_key=public.hpke_key.hex(),
+        fingerprint=public.fingerprint,
+        enrolled=now,
+        last_seen=now,
+        state="active",
+    )
+    session.add(site)
+    session.flush()
+    ticket.used_by = site.id
+    audit.append(session, now, f"site:{site.id}", "site.enrolled", {"name": name, "fingerprint": site.fingerprint})
+    return site
+
+
+def _same_site(session: Session, used_by: UUID, name: str, public: PublicIdentity) -> Site:
+    site = session.get_one(Site, used_by)
+    if (site.name, site.fingerprint) != (name, public.fingerprint):
+        raise InvitationUsed("This invitation was used before. Each site needs its own: ask the operator for another.")
+    return site
+
+
+def _check_free(session: Session, name: str, public: PublicIdentity) -> None:
+    if session.scalar(select(Site).where(Site.name == name)) is not None:
+        raise NameTaken(f"Another site is enrolled as {name!r}. Choose another name; the invitation is still good.")
+    keys = or_(Site.signing_key == public.signing_key.hex(), Site.hpke_key == public.hpke_key.hex())
+    if session.scalar(select(Site).where(keys)) is not None:
+        raise NameTaken("A site with these keys is enrolled already. Make new ones with `pleura-participant init`.")
+
+
+def get(session: Session, site: UUID) -> Site | None:
+    return session.get(Site, site)
+
+
+def everyone(session: Session) -> list[Site]:
+    """All sites, by name."""
+    return list(session.scalars(select(Site).order_by(Site.name)))
+
+
+def use_token(session: Session, site: UUID, jti: str, expires: float, now: float) -> None:
+    """Note that a token was used and its site seen, and forget those that expired.
+
+    Raises:
+        TokenReplayed: it was used before.
+    """
+    session.execute(delete(SeenToken).where(SeenToken.expires < now))
+    if session.get(SeenToken, (site, jti)) is not None:
+        raise TokenReplayed("This token was used before. Sign a new one, with a fresh jti, for every request.")
+    session.add(SeenToken(site_id=site, jti=jti, expires=expires))
+    session.get_one(Site, site).last_seen = now
+
+
+def set_suspended(session: Session, name_or_id: str, suspended: bool, actor: str, now: float) -> Site:
+    """Refuse, or admit again, all calls of a site. A suspended site holds study keys, so their epochs are retired.
+
+    Raises:
+        NotFound: no such site.
+    """
+    site = session.scalar(select(Site).where(or_(Site.name == name_or_id, Site.id == _uuid(name_or_id))))
+    if site is None:
+        raise NotFound(f"There is no site {name_or_id!r}.")
+    site.state = "suspended" if suspended else "active"
+    audit.append(session, now, actor, f"site.{site.state}", {"site": str(site.id), "name": site.name})
+    if suspended:
+        for member in session.scalars(select(Membership).where(Membership.site_id == site.id)):
+            epochs.retire(session, member.study_id, now)
+    return site
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

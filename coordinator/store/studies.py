@@ -1,0 +1,235 @@
+"""Studies: what was agreed on at the start, who takes part, and which state the operator put them in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal
+from uuid import UUID, uuid4
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
+
+from coordinator.errors import MessageRefused, NameTaken, NotFound, RequestInvalid, StudyState
+from coordinator.store import audit, epochs, tables
+from coordinator.store.tables import Approval, Membership, Model, Site, Study
+from crypto import epoch as messages
+from crypto.identity import PublicIdentity, verify
+from crypto.layout import Layout
+from crypto.parameters import BUFFER_BOUND, COUNT_LIMIT, DEFAULT_MINIMUM_CONTRIBUTORS, K_LIMIT, PARAMETER_BOUND
+from crypto.plan import SchemeName
+from crypto.wire import Signed
+
+Action = Literal["start", "pause", "resume", "stop"]
+
+_MOVES: Final[Mapping[Action, tuple[frozenset[str], tables.StudyState]]] = MappingProxyType(
+    {
+        "start": (frozenset({"draft"}), "running"),
+        "pause": (frozenset({"running"}), "paused"),
+        "resume": (frozenset({"paused"}), "running"),
+        "stop": (frozenset({"draft", "running", "paused"}), "stopped"),
+    }
+)
+_OPEN_TO_MEMBERS: Final = frozenset({"draft", "running", "paused"})
+_K_DEFAULT: Final = 64  # room for most federations; a smaller one loses no accuracy that a model would notice
+_ROUNDS_DEFAULT: Final = 10
+_N_MAX_DEFAULT: Final = 10_000  # cases; weights are shares of it, so a far larger one would cost accuracy
+_SUPPORTED: Final[frozenset[SchemeName]] = frozenset({"lwe-ckks"})
+_SUPPORTED_WORDS: Final = ", ".join(sorted(_SUPPORTED))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What an operator asks of a new study. None: as the recipe says, or else a default."""
+
+    name: str
+    model: str
+    scheme: SchemeName = "lwe-ckks"
+    release: tables.Release = "open"
+    rounds: int | None = None
+    minimum_contributors: int | None = None
+    weighting: tables.Weighting | None = None
+    expected_sites: int | None = None
+    k_max: int | None = None
+    collect_seconds: int = 3600
+    vote_seconds: int = 300
+    open_seconds: int = 300
+
+
+def create(session: Session, wishes: Wishes, layout: Layout, recipe: dict[str, Any], actor: str, now: float) -> Study:
+    """A new study in state draft, from a stored model and the layout and recipe its file carries.
+
+    Raises:
+        NotFound: the model was not uploaded.
+        NameTaken: another study has the name.
+        RequestInvalid: numbers that contradict one another.
+    """
+    model = session.get(Model, wishes.model)
+    if model is None:
+        raise NotFound(f"There is no model {wishes.model[:12]}... Upload it first.")
+    if session.scalar(select(Study).where(Study.name == wishes.name)) is not None:
+        raise NameTaken(f"There is a study {wishes.name!r} already. Choose another name.")
+    study = _draft(wishes, model, layout, recipe, now)
+    _check_numbers(study)
+    session.add(study)
+    session.flush()
+    audit.append(
+        session, now, actor, "study.created", {"study": str(study.id), "name": study.name, "model": wishes.model}
+    )
+    return study
+
+
+def _draft(wishes: Wishes, model: Model, layout: Layout, recipe: dict[str, Any], now: float) -> Study:
+    federation = recipe.get("federation", {})
+    rounds = wishes.rounds or federation.get("rounds", _ROUNDS_DEFAULT)
+    minimum = wishes.minimum_contributors or federation.get("minimum_contributors", DEFAULT_MINIMUM_CONTRIBUTORS)
+    return Study(
+        id=uuid4(),
+        name=wishes.name,
+        state="draft",
+        scheme=wishes.scheme,
+        release=wishes.release,
+        weighting=wishes.weighting or federation.get("weighting", "samples"),
+        minimum_contributors=minimum,
+        expected_sites=wishes.expected_sites,
+        rounds=rounds,
+        completed=0,
+        collect_seconds=wishes.collect_seconds,
+        vote_seconds=wishes.vote_seconds,
+        open_seconds=wishes.open_seconds,
+        k_max=wishes.k_max or max(_K_DEFAULT, minimum, wishes.expected_sites or 0),
+        n_max=federation.get("n_max", _N_MAX_DEFAULT),
+        fraction=federation.get("fraction", 1.0),
+        recipe=recipe,
+        recipe_digest=model.recipe_digest,
+        layout=layout.to_json(),
+        layout_digest=layout.digest,
+        bounds=[PARAMETER_BOUND if tensor.kind == "parameter" else BUFFER_BOUND for tensor in layout.tensors],
+        first_model=wishes.model,
+        current_model=wishes.model,
+        created=now,
+    )
+
+
+def _check_numbers(study: Study) -> None:
+    """What the table's constraints would refuse, in words and all at once."""
+    expected, least = study.expected_sites, study.minimum_contributors
+    shortest = min(study.collect_seconds, study.vote_seconds, study.open_seconds)
+    rules = [
+        (study.scheme in _SUPPORTED, f"the scheme {study.scheme} is not in this version; there is {_SUPPORTED_WORDS}"),
+        (study.release == "open", "release members (a coordinator without a readable model) is not in this version"),
+        (study.rounds >= 1, "a study has at least one round"),
+        (2 <= least <= study.k_max <= K_LIMIT, f"2 <= minimum_contributors <= k_max <= {K_LIMIT} does not hold"),
+        (
+            expected is None or least <= expected <= study.k_max,
+            f"expected_sites is {expected}, outside minimum_contributors to k_max ({least} to {study.k_max})",
+        ),
+        (1 <= study.n_max < COUNT_LIMIT, f"the recipe's n_max is outside 1 to {COUNT_LIMIT - 1}"),
+        (0 < study.fraction <= 1, "the recipe's fraction is outside 0 to 1"),
+        (study.weighting in ("samples", "equal"), "weighting is samples or equal"),
+        (shortest >= 1, "collect_seconds, vote_seconds and open_seconds are at least 1"),
+    ]
+    faults = [words for holds, words in rules if not holds]
+    if faults:
+        raise RequestInvalid(f"This study cannot be: {'; '.join(faults)}.", {"faults": faults})
+
+
+def get(session: Session, study: UUID) -> Study:
+    """Raises NotFound."""
+    row = session.get(Study, study)
+    if row is None:
+        raise NotFound(f"There is no study {study}.")
+    return row
+
+
+def by_reference(session: Session, reference: str) -> Study:
+    """The study of a name, an id, or an id's first characters if they fit one only.
+
+    Raises:
+        NotFound: none, or more than one.
+    """
+    found = [study for study in everyone(session) if reference == study.name or str(study.id).startswith(reference)]
+    exact = [study for study in found if reference in (study.name, str(study.id))]
+    if len(exact or found) != 1:
+        many = "More than one study begins" if found else "There is no study whose name is, or whose id begins,"
+        raise NotFound(f"{many} with {reference!r}. `pleura-coordinator study list` shows them all.")
+    return (exact or found)[0]
+
+
+def everyone(session: Session) -> list[Study]:
+    """All studies, oldest first."""
+    return list(session.scalars(select(Study).order_by(Study.created, Study.id)))
+
+
+def move(session: Session, study: Study, action: Action, actor: str, now: float) -> None:
+    """Start, pause, resume or stop.
+
+    Raises:
+        StudyState: not from the state it is in.
+    """
+    allowed, target = _MOVES[action]
+    if study.state not in allowed:
+        raise StudyState(
+            f"The study {study.name!r} is {study.state}. To {action} it, it has to be {' or '.join(sorted(allowed))}.",
+            {"state": study.state},
+        )
+    study.state, study.reason = target, None
+    audit.append(session, now, actor, f"study.{action}", {"study": str(study.id), "name": study.name})
+
+
+def join(session: Session, study: Study, site: UUID, now: float) -> None:
+    """Make a site a member; it keeps the index it once had.
+
+    Raises:
+        StudyState: the study has ended.
+    """
+    if study.state not in _OPEN_TO_MEMBERS:
+        raise StudyState(f"The study {study.name!r} is {study.state} and takes no members.", {"state": study.state})
+    member = session.get(Membership, (study.id, site))
+    if member is not None and member.left is None:
+        return
+    if member is None:
+        last = session.scalar(select(func.max(Membership.index)).where(Membership.study_id == study.id)) or 0
+        member = Membership(study_id=study.id, site_id=site, index=last + 1, joined=now, left=None)
+        session.add(member)
+    member.joined, member.left = now, None
+    audit.append(session, now, f"site:{site}", "study.joined", {"study": str(study.id)})
+
+
+def leave(session: Session, study: Study, site: UUID, now: float) -> None:
+    """End a membership, which retires the key epoch: who leaves takes the key along."""
+    member = session.get(Membership, (study.id, site))
+    if member is None or member.left is not None:
+        return
+    member.left = now
+    epochs.retire(session, study.id, now)
+    audit.append(session, now, f"site:{site}", "study.left", {"study": str(study.id)})
+
+
+def approve(session: Session, study: UUID, site: Site, signed: Signed[messages.Approval], now: float) -> None:
+    """Keep a site's statement of the peers it approved, in place of its former one.
+
+    Raises:
+        MessageRefused: about another study, or by another site.
+        InvalidSignature: not signed with the site's key.
+    """
+    statement = verify(PublicIdentity.from_hex(site.signing_key, site.hpke_key), signed)
+    if (statement.study, statement.site) != (study, site.id):
+        raise MessageRefused("The approval names another study or another site than the one that sends it.")
+    row = session.get(Approval, (study, site.id))
+    if row is None:
+        row = Approval(study_id=study, site_id=site.id, signed={}, received=now)
+        session.add(row)
+    if row.signed == signed.to_json():
+        return
+    row.signed, row.received = signed.to_json(), now
+    audit.append(session, now, f"site:{site.id}", "peers.approved", {"study": str(study), "peers": statement.peers})
+
+
+def may_download(session: Session, model: Model, site: UUID) -> bool:
+    """Whether a site may have a model: it belongs to, or is the first one of, a study that the site is a member of."""
+    member = exists().where(Membership.study_id == Study.id, Membership.site_id == site, Membership.left.is_(None))
+    of_study = (Study.id == model.study_id) if model.study_id else (Study.first_model == model.digest)
+    query = select(Study.id).where(of_study, member)
+    return session.scalar(query.limit(1)) is not None

@@ -1,0 +1,162 @@
+"""`pleura-coordinator study`: create studies, steer them, look at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.orm import Session
+
+from coordinator import model_files
+from coordinator.api.values import Study, StudyWish
+from coordinator.store import history, memberships, studies, tables
+from coordinator.terminal import AsJson, ConfigFile, DataDir, actor, opened, out, print_json, print_table
+
+app = typer.Typer(no_args_is_help=True, help="Create studies and steer them.")
+Reference = Annotated[str, typer.Argument(metavar="STUDY", help="Its name, its id, or the id's beginning.")]
+
+
+@app.command("create")
+def study_create(
+    model: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="As `pleura-participant model new` wrote it.")
+    ],
+    name: Annotated[str, typer.Option(help="What people call the study.")],
+    scheme: Annotated[str, typer.Option(help="Aggregation scheme.")] = "lwe-ckks",
+    release: Annotated[str, typer.Option(help="Who holds readable models: open, coordinator and members.")] = "open",
+    rounds: Annotated[int | None, typer.Option(help="Training rounds (else the recipe's).")] = None,
+    minimum_contributors: Annotated[int | None, typer.Option(help="Fewest contributors (else the recipe's).")] = None,
+    expected_sites: Annotated[int | None, typer.Option(help="Wait for so many sites before the first round.")] = None,
+    weighting: Annotated[str | None, typer.Option(help="samples or equal (else the recipe's).")] = None,
+    k_max: Annotated[int | None, typer.Option(help="Most contributors a round has room for.")] = None,
+    collect_seconds: Annotated[int, typer.Option(help="Time to train and upload.")] = 3600,
+    vote_seconds: Annotated[int, typer.Option(help="Time to vote for the ballot.")] = 300,
+    open_seconds: Annotated[int, typer.Option(help="Time to open the sum.")] = 300,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a first model and make a study of it, in state draft."""
+    asked = {
+        "name": name,
+        "model": "0" * 64,  # known once the file is taken; the rest is checked before
+        "scheme": scheme,
+        "release": release,
+        "rounds": rounds,
+        "minimum_contributors": minimum_contributors,
+        "expected_sites": expected_sites,
+        "weighting": weighting,
+        "k_max": k_max,
+        "collect_seconds": collect_seconds,
+        "vote_seconds": vote_seconds,
+        "open_seconds": open_seconds,
+    }
+    with opened(data_dir, config) as services:
+        wish = StudyWish.model_validate(asked)
+        now = services.clock.now()
+        row = model_files.take(services.store, services.blobs, model, actor(), now)
+        file = model_files.stored(services.blobs, row.digest)
+        wishes = wish.model_copy(update={"model": row.digest}).wishes()
+        study = services.store.run(
+            "create study", lambda session: studies.create(session, wishes, file.layout, file.recipe, actor(), now)
+        )
+    _print_study(study, as_json)
+
+
+def _move(action: studies.Action, reference: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    def move(session: Session) -> tables.Study:
+        study = studies.by_reference(session, reference)
+        studies.move(session, study, action, actor(), services.clock.now())
+        return study
+
+    with opened(data_dir, config) as services:
+        study = services.store.run(f"{action} study", move)
+    _print_study(study, as_json)
+
+
+@app.command("start")
+def study_start(study: Reference, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Rounds begin as soon as enough sites are there."""
+    _move("start", study, data_dir, config, as_json)
+
+
+@app.command("pause")
+def study_pause(study: Reference, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """No new round begins; the one that is running ends."""
+    _move("pause", study, data_dir, config, as_json)
+
+
+@app.command("resume")
+def study_resume(
+    study: Reference, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Rounds go on after a pause."""
+    _move("resume", study, data_dir, config, as_json)
+
+
+@app.command("stop")
+def study_stop(study: Reference, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """For good: a running attempt fails, the last model stays."""
+    _move("stop", study, data_dir, config, as_json)
+
+
+@app.command("list")
+def study_list(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """All studies, oldest first."""
+    with opened(data_dir, config) as services:
+        found = services.store.read("studies", studies.everyone)
+    if as_json:
+        print_json([_study_json(row) for row in found])
+    else:
+        rows = [(row.name, row.state, f"{row.completed} of {row.rounds}", row.scheme, str(row.id)) for row in found]
+        print_table(("Study", "State", "Rounds", "Scheme", "Id"), rows)
+
+
+@app.command("show")
+def study_show(study: Reference, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """One study, its members and how its rounds went."""
+
+    def look(session: Session) -> tuple[tables.Study, list[str], list[dict[str, Any]]]:
+        row = studies.by_reference(session, study)
+        members = [site.name for _, site in memberships.members(session, row.id)]
+        return row, members, history.rounds(session, row.id)
+
+    with opened(data_dir, config) as services:
+        row, members, rounds = services.store.read("study", look)
+    if as_json:
+        print_json({**_study_json(row), "members": members, "history": rounds})
+        return
+    _print_study(row, False)
+    out.print(f"members: {', '.join(members) or 'none yet'}")
+    print_table(
+        ("Round", "Attempt", "State", "Contributors", "MB", "Macro AUC", "Loss", "Reason"), map(_round_row, rounds)
+    )
+
+
+def _round_row(entry: dict[str, Any]) -> tuple[str, ...]:
+    metrics = entry["metrics"] or {}
+    return (
+        f"{entry['round']}{' (evaluation)' if entry['kind'] == 'evaluation' else ''}",
+        str(entry["attempt"]),
+        entry["state"],
+        str(len(entry["contributors"])),
+        f"{entry['bytes_received'] / 1e6:.1f}",
+        *(f"{value:.3f}" if (value := metrics.get(name)) is not None else "" for name in ("macro_auc", "loss")),
+        entry["reason"] or "",
+    )
+
+
+def _study_json(row: tables.Study) -> dict[str, Any]:
+    return Study.of(row, member=False).model_dump(mode="json")
+
+
+def _print_study(row: tables.Study, as_json: bool) -> None:
+    if as_json:
+        print_json(_study_json(row))
+        return
+    out.print(f"{row.name} ({row.id}) is {row.state}{': ' + row.reason if row.reason else ''}", markup=False)
+    out.print(
+        f"{row.completed} of {row.rounds} rounds, {row.scheme}, weighting by {row.weighting}, "
+        f"at least {row.minimum_contributors} contributors; model {row.current_model[:12]}"
+    )
