@@ -1,0 +1,255 @@
+"""The agent: one loop a study, led by the coordinator's task, that can be killed at any moment and goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, Literal
+from uuid import UUID
+
+from crypto.errors import CryptoError, Malformed
+from crypto.plan import Plan
+from participant.client import LONGEST_WAIT
+from participant.documents import Study, Task
+from participant.job import Job
+from participant.policy import Refused, recipe_name
+from participant.session import Patience, Problem, Unreachable
+from participant.steps.ballots import tend_ballot
+from participant.steps.contribute import accept, contribute
+from participant.steps.desk import Desk, Site
+from participant.steps.endings import tend_endings
+from participant.steps.epochs import tend_key
+from participant.steps.peers import tend_peers
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY: Final = 5.0  # seconds between looks for new studies
+_AFTER_PROBLEM: Final = Patience(first=1.0)  # until a study is tried again after something unforeseen
+_GRACE: Final = 3.0  # seconds a stopping agent waits for its threads; whatever is cut off resumes
+
+Until = Literal["stopped", "finished", "once"]
+_OVER: Final = ("finished", "stopped")
+
+
+class Stopping(Exception):
+    """The agent was asked to end."""
+
+
+class StudyLoop:
+    """One study. `look` does everything that its task asks at one moment.
+
+    Args:
+        inline: contributions are made within `look`, not beside it.
+    """
+
+    def __init__(self, desk: Desk, *, inline: bool = False) -> None:
+        self.desk = desk
+        self.over = False
+        self._inline = inline
+        self._cursor: str | None = None
+        self._job: Job | None = None
+        self._done: set[str] = set()
+
+    def look(self, wait: float = 0.0) -> None:
+        """Ask for the task, waiting up to `wait` seconds for news, and do what it asks.
+
+        Raises:
+            Problem, Unreachable, Malformed: from the coordinator.
+        """
+        site, study = self.desk.site, self.desk.study.id
+        task = site.client.task(study, self._cursor, wait)
+        if site.record.skip_if_lost(study, task.plan):
+            self.desk.note("memory-lost", task.plan)
+            self.desk.say("this site's record was lost: it sits out the attempt under way", logging.WARNING)
+        tend_endings(self.desk, task.last)
+        if task.study_state not in _OVER:
+            self._tend_members(task)
+        self._tend_round(task)
+        self._cursor = task.cursor
+        self.over = task.study_state in _OVER and task.plan is None
+
+    def stop(self) -> None:
+        """Call off what is in the making."""
+        if self._job is not None:
+            self._job.cancel()
+            self._job.wait(_GRACE)
+
+    def _tend_members(self, task: Task) -> None:
+        approved = tend_peers(self.desk)
+        if approved is not None:
+            tend_key(self.desk, task.epoch, approved)
+
+    def _tend_round(self, task: Task) -> None:
+        plan, roster = task.plan, task.roster
+        if plan is None or roster is None or not accept(self.desk, plan, roster):
+            self._call_off(None)
+            return
+        if task.phase == "collecting":
+            self._tend_contribution(task, plan)
+        else:
+            self._call_off(None)
+        if task.phase == "opening":
+            tend_ballot(self.desk, task, plan, roster)
+
+    def _tend_contribution(self, task: Task, plan: Plan) -> None:
+        """Have a contribution in the making exactly while the plan wants one of this site."""
+        site = self.desk.site
+        wanted = site.me in plan.expected and not task.contributed and plan.digest not in self._done
+        self._call_off(plan.digest if wanted else None)
+        if not wanted or self._job is not None:
+            return
+        if plan.epoch is not None and not site.keyring.holds(plan.epoch):
+            self.desk.say_once(f"round {plan.round}: waiting for the study's key")
+            return
+        self._job = Job(plan, self._work)
+        self._job.run() if self._inline else self._job.start()
+
+    def _work(self, job: Job) -> None:
+        with suppress(Stopping):
+            contribute(self.desk, job.plan, job)
+            self._done.add(job.plan.digest)
+
+    def _call_off(self, wanted: str | None) -> None:
+        """Cancel the job unless it is for the wanted plan."""
+        if self._job is not None and self._job.plan.digest != wanted:
+            self._job.cancel()
+            self._job = None
+
+
+class Agent:
+    """All studies of a site. `stop` may be called from a signal handler."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._loops: dict[UUID, StudyLoop] = {}
+        self._threads: list[threading.Thread] = []
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the agent is to end. Give this to the client, which waits with it between tries.
+
+        Raises:
+            Stopping: it is to end.
+        """
+        if self._stop.wait(seconds):
+            raise Stopping
+
+    def run(self, site: Site, until: Until = "stopped") -> None:
+        """Follow every study that the policy allows, until stopped, until all ended, or once around."""
+        log.info("site %s runs; its words are %s", site.me, site.identity.public.words)
+        try:
+            while True:
+                for loop in self._new_loops(site, inline=until == "once"):
+                    self._once(loop) if until == "once" else self._start(loop)
+                if until == "once" or (until == "finished" and self._loops and self._all_over()):
+                    return
+                self.pause(LOOK_EVERY if not self._loops or until == "stopped" else 1.0)
+        except Stopping:
+            log.info("stopping; whatever is under way resumes at the next start")
+        finally:
+            self._wind_down()
+
+    def _all_over(self) -> bool:
+        return all(loop.over for loop in self._loops.values())
+
+    def _new_loops(self, site: Site, *, inline: bool) -> Iterator[StudyLoop]:
+        """A loop for each study met for the first time that this site is, or becomes, a member of."""
+        try:
+            studies = site.client.studies()
+        except (Problem, Malformed) as error:
+            log.warning("the studies cannot be listed: %s", error)
+            return
+        for study in studies:
+            if study.id not in self._loops:
+                try:
+                    desk = _join(site, study)
+                except Problem as problem:
+                    log.warning("not joining %s: %s", study.name, problem)
+                    continue
+                if desk is not None:
+                    self._loops[study.id] = StudyLoop(desk, inline=inline)
+                    yield self._loops[study.id]
+
+    def _start(self, loop: StudyLoop) -> None:
+        thread = threading.Thread(target=self._follow, args=(loop,), name=loop.desk.study.name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _follow(self, loop: StudyLoop) -> None:
+        """Look again and again, less often while it goes wrong. Nothing but the agent's end ends the loop before."""
+        failures = 0
+        while not loop.over and not self._stop.is_set():
+            try:
+                loop.look(LONGEST_WAIT)
+                failures = 0
+            except Stopping:
+                return
+            except Exception as error:
+                failures += 1
+                if not self._stop.is_set():  # else its database and connections are being closed
+                    _explain(loop.desk, error)
+                self._stop.wait(_AFTER_PROBLEM.delay(failures, None))
+
+    def _once(self, loop: StudyLoop) -> None:
+        """Two looks: what the first one did (a key dealt, an approval sent) may let the second one do more."""
+        for _ in range(2):
+            loop.look()
+
+    def _wind_down(self) -> None:
+        self._stop.set()
+        for loop in self._loops.values():
+            loop.stop()
+        for thread in self._threads:
+            thread.join(_GRACE)
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Hold the home folder: two agents on it would contribute twice.
+
+    Raises:
+        Refused: another agent runs on it.
+    """
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused("already-running", f"an agent already runs on {lock.parent}") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _join(site: Site, study: Study) -> Desk | None:
+    """Become a member, if the policy allows it and the study still takes sites."""
+    try:
+        site.policy.check_study(recipe_name(study.recipe), study.scheme, study.minimum_contributors)
+        desk = Desk(site, study)
+    except (Refused, CryptoError) as error:
+        if site.record.first_refusal(study.recipe_digest, f"study-{study.id}"):
+            log.warning("not joining %s: %s", study.name, error)
+            site.ledger.append("refusal", study=str(study.id), code="study", words=str(error))
+        return None
+    if not study.member:
+        if study.state in _OVER:
+            return None
+        site.client.join(study.id)
+        desk.note("joined", name=study.name, recipe=study.recipe_digest)
+        desk.say(f"joined ({study.rounds} rounds, {desk.layout.size:,} values)")
+    return desk
+
+
+def _explain(desk: Desk, error: Exception) -> None:
+    """What a person can act on in words, a defect with its traceback."""
+    if isinstance(error, Problem | Unreachable | CryptoError | Refused):
+        desk.say(f"{error}; trying again", logging.WARNING)
+    else:
+        log.error("%s: unforeseen; trying again", desk.study.name, exc_info=error)

@@ -1,0 +1,143 @@
+"""What the coordinator answers with, as values. The signed messages themselves are in `crypto`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from crypto.epoch import EpochRecord, WrapAddition
+from crypto.errors import Malformed
+from crypto.layout import Layout
+from crypto.plan import Plan, Roster
+from crypto.wire import Digest, Signed
+
+T = TypeVar("T")
+
+
+def read(kind: TypeAdapter[T], body: bytes) -> T:
+    """The value of an answer's JSON.
+
+    Raises:
+        Malformed: naming the first field that is wrong.
+    """
+    try:
+        return kind.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(step) for step in first["loc"]) or "the whole"
+        raise Malformed(
+            f"the coordinator's answer is not as documented: {place}: {first['msg']}; "
+            "is it of another version, or is a proxy answering in its place?"
+        ) from None
+
+
+class Document(BaseModel):
+    """An answer. Keys unknown to this version are ignored, so that a newer coordinator may add some."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Enrolment(Document):
+    """Who this site is there, and whom its tokens are addressed to."""
+
+    site: UUID
+    coordinator: UUID
+
+
+class ServerStatus(Document):
+    """`time` is the coordinator's clock, in Unix seconds."""
+
+    product: Literal["pleura"]
+    version: str
+    protocols: tuple[int, ...]
+    coordinator: UUID
+    time: float
+
+
+class Study(Document):
+    """A study as one site sees it. `model` is the digest of the current global model."""
+
+    id: UUID
+    name: str
+    state: Literal["draft", "running", "paused", "finished", "stopped"]
+    scheme: str
+    release: str
+    weighting: Literal["samples", "equal"]
+    minimum_contributors: int
+    rounds: int
+    round: int
+    recipe: dict[str, Any]
+    recipe_digest: Digest
+    layout: dict[str, Any]
+    layout_digest: Digest
+    model: Digest
+    first_model: Digest
+    member: bool
+
+    def layout_value(self) -> Layout:
+        """The layout.
+
+        Raises:
+            Malformed: it is none.
+        """
+        return Layout.from_json(self.layout)
+
+
+class EpochState(Document):
+    """The study's key epoch: whether there is one, who is asked to deal one, who lacks its wrap."""
+
+    state: Literal["none", "current"]
+    number: int
+    dealer: UUID | None
+    record: Signed[EpochRecord] | None
+    additions: tuple[Signed[WrapAddition], ...]
+    missing: tuple[UUID, ...]
+
+
+class Ended(Document):
+    """How an attempt ended."""
+
+    round: int
+    attempt: int
+    state: Literal["complete", "failed"]
+    reason: str | None
+    contributors: tuple[UUID, ...]
+    model: Digest | None
+
+
+class Task(Document):
+    """What a study asks of this site at this moment."""
+
+    cursor: str
+    study_state: Literal["draft", "running", "paused", "finished", "stopped"]
+    phase: Literal["waiting", "collecting", "aggregating", "opening"]
+    epoch: EpochState
+    plan: Plan | None
+    roster: Roster | None
+    contributed: bool
+    ballot: Digest | None
+    voted: bool
+    votes: int
+    openers: tuple[UUID, ...]
+    opened: bool
+    last: Ended | None
+
+
+class Delivered(Document):
+    """What of this site's contribution arrived, by part number."""
+
+    parts: dict[str, Digest]
+    key_parts: dict[str, Digest]
+    manifest: bool
+
+
+class RoundRow(Document):
+    """One attempt in a study's history, as far as an agent needs it."""
+
+    round: int
+    attempt: int
+    state: Literal["collecting", "aggregating", "opening", "complete", "failed"]
+    reason: str | None
+    contributors: tuple[UUID, ...]

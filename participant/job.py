@@ -1,0 +1,74 @@
+"""One contribution in the making, beside the loop that keeps answering the coordinator."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from crypto.plan import Plan
+
+
+class Cancelled(Exception):
+    """The work is not wanted any more: the round closed, or the agent stops."""
+
+
+class Job:
+    """Work on one plan that can be called off between any two steps.
+
+    Args:
+        work: is given the job; calls `check` often and waits with `pause` only.
+    """
+
+    def __init__(self, plan: Plan, work: Callable[[Job], None]) -> None:
+        self.plan = plan
+        self._work = work
+        self._cancelled = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Run in a thread of its own. It never keeps the process from ending: a killed job resumes."""
+        self._thread = threading.Thread(target=self.run, name=f"round-{self.plan.round}", daemon=True)
+        self._thread.start()
+
+    def run(self) -> None:
+        """Run here."""
+        self._work(self)
+
+    @property
+    def running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it ended, but no longer than that."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def check(self) -> None:
+        """Raise if the work was called off.
+
+        Raises:
+            Cancelled: it was.
+        """
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the work is called off meanwhile.
+
+        Raises:
+            Cancelled: it was.
+        """
+        if self._cancelled.wait(seconds):
+            raise Cancelled
+
+    def hold(self, lock: threading.Lock) -> None:
+        """Take a lock; whoever called releases it.
+
+        Raises:
+            Cancelled: the work was called off while waiting.
+        """
+        while not lock.acquire(timeout=0.2):
+            self.check()

@@ -1,0 +1,85 @@
+"""From a recipe's training settings to the things that apply them: optimiser, loss weights, precision, seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.recipe import Recipe, Training
+
+log = logging.getLogger(__name__)
+
+# Seen with torch 2.13 on a CPU: in bf16 the weights' gradient of a 3x3x3 convolution takes in memory that nothing wrote
+# (now and then NaN) where its input is shallower than the kernel. UCADI's network halves the depth twice.
+SHALLOWEST_BF16 = 12
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+
+
+def optimizer_for(network: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """SGD or Adam over what is not frozen, with weight decay where the recipe wants it."""
+    decayed, free = _by_decay(network, training.no_decay_on_norm_and_bias)
+    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if training.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=training.lr)
+    return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum)
+
+
+def class_weights(recipe: Recipe, cases: Sequence[int]) -> Tensor | None:
+    """Weight of each class in the cross entropy, shape (classes,); None where all are equal.
+
+    `cases`: training cases of each class. Balanced weights are N / (C n_k), and 0 for a class without any.
+    """
+    wanted = recipe.training.class_weights
+    if wanted == "none":
+        return None
+    if wanted == "balanced":
+        total = sum(cases)
+        return torch.tensor([total / (len(cases) * count) if count else 0.0 for count in cases])
+    return torch.tensor(wanted)
+
+
+def precision_for(recipe: Recipe, device: torch.device) -> Precision:
+    """What Fabric computes in. "auto" is bf16 beside float32 weights where the device multiplies bf16 itself."""
+    wanted = recipe.training.precision
+    if wanted == "32" or (wanted == "auto" and not _has_bf16(device)):
+        return "32-true"
+    if device.type == "cpu" and recipe.input.modality == "ct" and recipe.input.size[0] < SHALLOWEST_BF16:
+        if wanted == "bf16":
+            log.warning(
+                "torch has no sound bf16 on a CPU for volumes of fewer than %d slices: float32", SHALLOWEST_BF16
+            )
+        return "32-true"
+    return "bf16-mixed"
+
+
+def seed_of(seed: int, *purpose: str | int) -> int:
+    """A seed of 63 bits of its own for each purpose, so that no two draws at a site go alike."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+
+
+def _by_decay(network: nn.Module, spare: bool) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Trained parameters with and without weight decay; with `spare`, biases and all of a norm go without."""
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                spared = spare and (name == "bias" or isinstance(module, _NORMS))
+                (free if spared else decayed).append(parameter)
+    return decayed, free
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

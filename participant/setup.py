@@ -1,0 +1,160 @@
+"""From a home folder to a working agent: make one, enrol it, put its pieces together."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, Literal
+from uuid import UUID
+
+import httpx
+
+from crypto.identity import Identity
+from participant.client import Client, Leaving, Witness, connect
+from participant.documents import Enrolment, Study
+from participant.files import write_whole
+from participant.keys import Keyring
+from participant.ledger import Ledger
+from participant.model_store import ModelStore
+from participant.policy import load_policy, sample
+from participant.progress import Reporter
+from participant.record import Record
+from participant.sealed import SealedStore
+from participant.session import Patience, Pause, Session, SiteAuth
+from participant.settings import Config, ConfigError, Home, dump
+from participant.steps.desk import Site, Trainer, TrainerFactory
+
+log = logging.getLogger(__name__)
+
+_COMMAND_TRIES: Final = 3  # a person waits for a command's answer; the agent itself is patient
+
+
+def make_home(home: Home, config: Config, peers: Literal["auto", "ask"]) -> Identity:
+    """A new home folder: settings, policy and an identity that only this user can read.
+
+    Raises:
+        FileExistsError: there is something of an agent already; nothing was changed.
+    """
+    for file in (home.config, home.policy, home.identity):
+        if file.exists():
+            raise FileExistsError(f"{file} exists already. Choose another --home, or move that folder away first.")
+    home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = Identity.generate()
+    identity.save(home.identity)
+    write_whole(home.policy, sample(peers).encode(), 0o644)
+    write_whole(home.config, dump(config).encode(), 0o644)
+    return identity
+
+
+def enrol(home: Home, invitation: str, http: httpx.Client | None = None) -> Enrolment:
+    """Redeem an invitation; from then on this home is that site.
+
+    Raises:
+        ConfigError: the home is already enrolled, or not usable.
+        Problem, Unreachable: from the coordinator.
+    """
+    if home.enrolment.exists():
+        raise ConfigError(f"{home.path} is enrolled already, as site {enrolment_of(home).site}.")
+    config, identity, ledger = home.load_config(), Identity.load(home.identity), Ledger(home.ledger)
+    with http or _connect(home, config) as connection:
+        client = Client(Session(connection, patience=Patience(tries=1)), _witness(ledger, config))
+        enrolment = client.enrol(invitation, config.name, identity)
+    Record(home.record, fresh=True).close()
+    write_whole(home.enrolment, enrolment.model_dump_json(indent=2).encode() + b"\n")
+    ledger.append("enrolled", site=str(enrolment.site), coordinator=str(enrolment.coordinator), url=config.coordinator)
+    return enrolment
+
+
+def enrolment_of(home: Home) -> Enrolment:
+    """Who this site is at its coordinator.
+
+    Raises:
+        ConfigError: it has not enrolled.
+    """
+    if not home.enrolment.is_file():
+        raise ConfigError(f"{home.path} is not enrolled. Ask the coordinator's operator for an invitation, then run: "
+                          "pleura-participant enrol INVITATION")  # fmt: skip
+    value = json.loads(home.enrolment.read_text())
+    return Enrolment(site=UUID(value["site"]), coordinator=UUID(value["coordinator"]))
+
+
+@contextmanager
+def open_site(
+    home: Home,
+    reporter: Reporter,
+    *,
+    pause: Pause | None = None,
+    make_trainer: TrainerFactory | None = None,
+    http: httpx.Client | None = None,
+) -> Iterator[Site]:
+    """Everything a site works with, closed at the end.
+
+    Args:
+        pause: how the client waits between tries, for ever; without it, a few tries only, as for a command.
+        make_trainer: in place of the one that trains on this site's images.
+
+    Raises:
+        ConfigError: config, policy or enrolment cannot be used.
+    """
+    config, policy, enrolment = home.load_config(), load_policy(home.policy), enrolment_of(home)
+    identity, ledger = Identity.load(home.identity), Ledger(home.ledger)
+    with closing(Record(home.record)) as record, http or _connect(home, config) as connection:
+        session = Session(connection, patience=Patience(tries=None if pause else _COMMAND_TRIES))
+        session = session.signing(SiteAuth(identity, enrolment.site, enrolment.coordinator, session.clock))
+        if pause is not None:
+            session = session.pausing(pause)
+        yield Site(
+            me=enrolment.site,
+            identity=identity,
+            client=Client(session, _witness(ledger, config)),
+            record=record,
+            ledger=ledger,
+            sealed=SealedStore(home.sealed, home.residuals, record),
+            keyring=Keyring(home.keys),
+            models=ModelStore(home.models),
+            policy=policy,
+            reporter=reporter,
+            timings=home.timings,
+            make_trainer=make_trainer or _image_trainer(home, config),
+        )
+
+
+def _image_trainer(home: Home, config: Config) -> TrainerFactory:
+    def make(study: Study) -> Trainer:
+        from models.recipe import Recipe
+        from participant.training import site_trainer
+
+        recipe = Recipe.from_json(study.recipe, f"the recipe of {study.name}")
+        data, cache = home.resolved(config.data), home.resolved(config.cache)
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return site_trainer(recipe, data, cache, config.seed, device=config.device, threads=config.threads)
+
+    return make
+
+
+def _connect(home: Home, config: Config) -> httpx.Client:
+    ca_file: Path | None = home.resolved(config.ca_file) if config.ca_file else None
+    if ca_file is not None and not ca_file.is_file():
+        raise ConfigError(f"{home.config} cannot be used:\n  ca_file: there is no {ca_file}. Correct the path.")
+    return connect(config.coordinator, ca_file)
+
+
+def _witness(ledger: Ledger, config: Config) -> Witness:
+    """Write down what is about to leave, before it does."""
+
+    def witness(leaving: Leaving) -> None:
+        ledger.append(
+            "sent",
+            what=leaving.what,
+            bytes=leaving.size,
+            sha256=leaving.sha256,
+            study=None if leaving.study is None else str(leaving.study),
+            round=leaving.round,
+            attempt=leaving.attempt,
+            coordinator=config.coordinator,
+        )
+
+    return witness

@@ -1,0 +1,131 @@
+"""Accept a plan, train, seal, upload (protocol section 6, steps 1 and 2)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from http import HTTPStatus
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.checks import check_roster
+from crypto.errors import CryptoError
+from crypto.plan import Plan, Roster
+from crypto.schemes import scheme
+from participant.job import Cancelled, Job
+from participant.policy import Refused
+from participant.sealed import StoredContribution
+from participant.session import Problem
+from participant.steps.desk import Desk
+from participant.steps.peers import check_members, check_plan_scope
+
+log = logging.getLogger(__name__)
+
+
+def accept(desk: Desk, plan: Plan, roster: Roster) -> bool:
+    """Whether this site takes part in the plan; the acceptance is on the disk before anything is sealed for it."""
+    site = desk.site
+    if site.record.accepted(plan):
+        return True
+    try:
+        check_roster(plan, roster)
+        check_members(desk, roster)
+        check_plan_scope(desk, plan)
+        site.policy.check_plan(plan, desk.study.recipe)
+        site.record.accept(plan)
+    except (Refused, CryptoError) as error:
+        desk.refuse(error, plan.digest, "plan", plan)
+        return False
+    desk.note("plan-accepted", plan, digest=plan.digest, kind=plan.kind, members=len(roster.members))
+    desk.say(f"round {plan.round}, attempt {plan.attempt}: accepted ({plan.kind}, {len(roster.members)} sites)")
+    return True
+
+
+def contribute(desk: Desk, plan: Plan, job: Job) -> None:
+    """Deliver this site's contribution. What goes wrong is said and ledgered here; the loop goes on."""
+    try:
+        stored = desk.site.sealed.find(plan) or _make(desk, plan, job)
+        _upload(desk, plan, stored, job)
+    except Cancelled:
+        desk.say(f"round {plan.round}, attempt {plan.attempt}: stopped; the round closed or the agent ends")
+    except (Refused, CryptoError) as error:
+        desk.refuse(error, plan.digest, "plan", plan)
+    except Problem as problem:
+        desk.note("not-taken", plan, code=problem.code, words=problem.detail[:500])
+        late = problem.status == HTTPStatus.CONFLICT and problem.code == "round-closed"
+        what = "came too late" if late else "was not taken"
+        desk.say(f"round {plan.round}, attempt {plan.attempt}: the contribution {what}: {problem}", logging.WARNING)
+    except Exception as error:  # a full disk here, a bug: the site sits the attempt out and stays in the study
+        log.exception("%s: round %d failed here", desk.study.name, plan.round)
+        words = f"the contribution failed here ({type(error).__name__}); this site's own log says more"
+        desk.refuse(Refused("contribution-failed", words), plan.digest, "plan", plan)
+
+
+def _make(desk: Desk, plan: Plan, job: Job) -> StoredContribution:
+    """Train and seal, one contribution at a time on this machine."""
+    site = desk.site
+    job.hold(site.bench)
+    try:
+        base = site.models.vector(site.client.pausing(job.pause), plan.base_model, desk.layout)
+        update, samples, counts, seconds = _train(desk, plan, base, job)
+        start = time.perf_counter()
+        public = site.keyring.public(plan.epoch or "")
+        sealed = scheme(plan.scheme).seal(plan, desk.layout, update, samples, counts, public)
+        stored = site.sealed.write(plan, site.me, sealed, site.identity.sign)
+    finally:
+        site.bench.release()
+    site.record.note_figures(
+        plan,
+        train_seconds=seconds,
+        seal_seconds=time.perf_counter() - start,
+        upload_bytes=stored.upload_bytes,
+        fp32_bytes=4 * desk.layout.size,
+    )
+    return stored
+
+
+def _train(
+    desk: Desk, plan: Plan, base: NDArray[np.float32], job: Job
+) -> tuple[NDArray[np.float32] | None, int, list[int], float]:
+    """(update with the former residual, training cases, counts of the base model, seconds of training).
+
+    Raises:
+        Refused: training failed. The words name the error's kind only: its text may name files or patients.
+    """
+    site, name = desk.site, f"{desk.study.name} round {plan.round}"
+    try:
+        trainer = desk.trainer()
+        with site.reporter.work(f"{name}: evaluating the global model", job.check) as advance:
+            counts = trainer.evaluate(base, desk.layout, advance)
+        if plan.kind == "evaluation":
+            return None, trainer.samples, counts, 0.0
+        with site.reporter.work(f"{name}: training", job.check) as advance:
+            result = trainer.train(base, desk.layout, plan.round, advance)
+    except Cancelled:
+        raise
+    except Exception as error:
+        log.exception("%s: training failed", name)
+        words = f"training failed here ({type(error).__name__}); this site's own log says more"
+        raise Refused("training-failed", words) from error
+    if result.samples < 1 or not np.isfinite(result.vector).all():
+        raise Refused("training-failed", "training gave no usable model: no cases, or weights that are no numbers")
+    desk.say(f"round {plan.round}: trained in {result.seconds:.1f} s, loss {result.loss:.4f}")
+    update = result.vector - base + site.sealed.residual(desk.study.id, desk.layout.size)
+    return update.astype(np.float32, copy=False), result.samples, counts, result.seconds
+
+
+def _upload(desk: Desk, plan: Plan, stored: StoredContribution, job: Job) -> None:
+    """Send what is not there yet, the manifest last."""
+    client = desk.site.client.pausing(job.pause)
+    there = client.delivered(plan)
+    for kind, digests, delivered in (
+        ("parts", stored.parts, there.parts),
+        ("key-parts", stored.key_parts, there.key_parts),
+    ):
+        for number, digest in enumerate(digests):
+            job.check()
+            if delivered.get(str(number)) != digest:
+                client.put_part(plan, kind, number, stored.octets(kind, number))
+    client.put_manifest(plan, stored.manifest)
+    desk.say(f"round {plan.round}, attempt {plan.attempt}: delivered {stored.upload_bytes / 1e6:.1f} MB, encrypted")

@@ -1,0 +1,159 @@
+"""Everything the steps work with: the site's keys, memory and connections, and one study."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.canonical import digest
+from crypto.errors import CryptoError
+from crypto.identity import Identity
+from crypto.layout import Layout
+from crypto.manifest import Refusal
+from crypto.plan import Plan
+from participant.client import Client
+from participant.documents import Study
+from participant.keys import Keyring
+from participant.ledger import Ledger
+from participant.model_store import ModelStore
+from participant.policy import Policy, Refused
+from participant.progress import Advance, Reporter
+from participant.record import Record
+from participant.sealed import SealedStore
+from participant.session import Problem, Unreachable
+
+log = logging.getLogger(__name__)
+
+Step = Literal["plan", "ballot", "opening"]
+
+
+class TrainResult(Protocol):
+    """A trained model: all shared values float32 [layout.size], cases it was trained on, seconds, mean loss."""
+
+    @property
+    def vector(self) -> NDArray[np.float32]: ...
+    @property
+    def samples(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def loss(self) -> float: ...
+
+
+class Trainer(Protocol):
+    """Trains and evaluates a study's model on this site's cases; `participant.training.Trainer` does so on images."""
+
+    @property
+    def samples(self) -> int:
+        """Training cases."""
+
+    def train(
+        self,
+        base: NDArray[np.float32],
+        layout: Layout,
+        round: int,  # noqa: A002 - the field's word
+        progress: Advance,
+    ) -> TrainResult:
+        """The model after one round here, from `base`, float32 [layout.size]."""
+
+    def evaluate(self, base: NDArray[np.float32], layout: Layout, progress: Advance) -> list[int]:
+        """The recipe's counts of `base` on the validation cases, in the order of `layout.counts`."""
+
+
+TrainerFactory = Callable[[Study], Trainer]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all studies of this site share. `bench` is held while something trains: one at a time on this machine."""
+
+    me: UUID
+    identity: Identity
+    client: Client
+    record: Record
+    ledger: Ledger
+    sealed: SealedStore
+    keyring: Keyring
+    models: ModelStore
+    policy: Policy
+    reporter: Reporter
+    timings: Path
+    make_trainer: TrainerFactory
+    clock: Callable[[], float] = time.time
+    bench: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Desk:
+    """One study at one site.
+
+    Raises:
+        Refused: the study's recipe or layout is not what its digest says.
+        Malformed: its layout is none.
+    """
+
+    def __init__(self, site: Site, study: Study) -> None:
+        if digest(study.recipe) != study.recipe_digest or digest(study.layout) != study.layout_digest:
+            raise Refused("study-inconsistent", f"recipe or layout of the study {study.name} do not have their digests")
+        self.site, self.study = site, study
+        self.layout = study.layout_value()
+        self.sent_approval: str | None = None
+        self._trainer: Trainer | None = None
+        self._said: set[str] = set()
+
+    def trainer(self) -> Trainer:
+        """Made when first needed: reading the cases takes a while."""
+        if self._trainer is None:
+            self._trainer = self.site.make_trainer(self.study)
+        return self._trainer
+
+    def say(self, words: str, level: int = logging.INFO) -> None:
+        log.log(level, "%s: %s", self.study.name, words)
+
+    def say_once(self, words: str, level: int = logging.INFO) -> None:
+        """For what holds on many looks at the task."""
+        if words not in self._said:
+            self._said.add(words)
+            self.say(words, level)
+
+    def note(self, event: str, plan: Plan | None = None, **fields: object) -> None:
+        """One line in the ledger about this study."""
+        place = {} if plan is None else {"round": plan.round, "attempt": plan.attempt}
+        self.site.ledger.append(event, study=str(self.study.id), **place, **fields)
+
+    def refuse(
+        self, error: Refused | CryptoError, about: str, step: Step | None = None, plan: Plan | None = None
+    ) -> None:
+        """Say no, once: on the terminal, in the ledger, and to the coordinator when it is about a plan or a ballot.
+
+        Args:
+            about: digest of what is refused.
+        """
+        code, words = code_of(error), str(error)[:500]
+        if not self.site.record.first_refusal(about, code):
+            return
+        self.say(f"refused ({code}): {words}", logging.WARNING)
+        self.note("refusal", plan, code=code, words=words, about=about)
+        if plan is None or step is None:
+            return
+        refusal = Refusal(site=self.site.me, step=step, about=about, code=code, words=words)
+        try:
+            self.site.client.refuse(plan, self.site.identity.sign(refusal))
+        except (Problem, Unreachable) as problem:
+            self.say(f"the coordinator did not take the refusal: {problem}", logging.WARNING)
+
+
+def code_of(error: Refused | CryptoError) -> str:
+    """What programs tell refusals apart by: a policy's code, or the error's name as in `crypto.errors`."""
+    if isinstance(error, Refused):
+        return error.code
+    return re.sub("(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()

@@ -1,0 +1,316 @@
+"""Training at a site, on small volumes whose class is where they are dense."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from crypto.layout import Layout
+from models.evaluation import count_fields, split_counts
+from models.flatten import LayoutMismatch, Vector, layout_of, to_vector
+from models.recipe import Recipe, load_recipe
+from models.registry import build
+from participant.case_data import CaseData, batches, steps_per_epoch
+from participant.data.errors import DataProblems
+from participant.optimise import class_weights, optimizer_for, precision_for, seed_of
+from participant.training import Trainer, TrainingDiverged, site_trainer, weighted_loss
+
+CLASSES = ("front", "back", "left")
+SMALL: dict[str, Any] = {
+    "network.classes": list(CLASSES),
+    "network.options.width": 4,
+    "network.options.growth": 4,
+    "network.options.stem_drop": 0.0,
+    "input.size": [8, 16, 16],
+    "preprocessing.ct.subsets": 2,
+    "training.class_weights": "none",
+    "training.batch": 4,
+    "training.lr": 0.05,
+    "training.precision": "32",
+}
+
+
+def silent(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+def recipe(**changes: Any) -> Recipe:
+    return load_recipe("ucadi").overridden({**SMALL, **{key.replace("__", "."): v for key, v in changes.items()}})
+
+
+def write_case(path: Path, label: int, rng: np.random.Generator) -> None:
+    """A NIfTI of noise near -800 HU with a dense slab at the class's place; nibabel's axes are (x, y, z)."""
+    voxels = rng.normal(-800, 30, (16, 16, 12)).astype(np.float32)
+    place = [np.s_[:, 9:, :], np.s_[:, :7, :], np.s_[:7, :, :]][label]
+    voxels[place] += 700
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+
+
+def write_site(root: Path, counts: tuple[int, ...], seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    for label, count in enumerate(counts):
+        for number in range(count):
+            write_case(root / CLASSES[label] / f"p{label}{number:02}.nii.gz", label, rng)
+    return root
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_site(tmp_path_factory.mktemp("site"), (10, 10, 10))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def first_model(of: Recipe) -> tuple[Vector, Layout]:
+    torch.manual_seed(3)
+    network = build(of)
+    fields = count_fields(len(of.network.classes), of.evaluation.bins)
+    layout = layout_of(network, of.network.frozen, fields)
+    return to_vector(network, layout), layout
+
+
+def trainer(of: Recipe, site: Path, home: Path, seed: int = 0) -> Trainer:
+    return site_trainer(of, site, site / ".." / "cache", seed, state_dir=home)
+
+
+def test_a_few_rounds_learn_what_can_be_seen(site: Path, tmp_path: Path) -> None:
+    made = recipe(training__local_epochs=3)
+    vector, layout = first_model(made)
+    agent = trainer(made, site, tmp_path)
+    losses = []
+    for number in (1, 2, 3, 4):
+        result = agent.train(vector, layout, number, silent)
+        vector = result.vector
+        losses.append(result.loss)
+    assert losses[-1] < 0.5 * losses[0]
+    test = agent.cases.test
+    found = agent.probabilities(vector, layout, test, silent)
+    assert found.shape == (6, 3)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    assert (found.argmax(axis=1) == test.labels).all()
+
+
+def test_the_seed_and_the_round_decide_everything(site: Path, tmp_path: Path) -> None:
+    made = recipe(network__options__stem_drop=0.1)
+    vector, layout = first_model(made)
+
+    def once(home: str, number: int, seed: int = 0) -> Vector:
+        torch.rand(3)  # whatever else drew from torch's generator before
+        return trainer(made, site, tmp_path / home, seed).train(vector, layout, number, silent).vector
+
+    again = once("a", 1)
+    np.testing.assert_array_equal(again, once("b", 1))
+    assert not np.array_equal(again, once("c", 2))
+    assert not np.array_equal(again, once("d", 1, seed=1))
+
+
+def test_training_leaves_torchs_generator_where_it_was(site: Path, tmp_path: Path) -> None:
+    made = recipe(network__options__stem_drop=0.1)
+    agent = trainer(made, site, tmp_path)
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    agent.train(*first_model_without_draw(made), 1, silent)
+    assert torch.rand(1) == expected
+
+
+def first_model_without_draw(of: Recipe) -> tuple[Vector, Layout]:
+    with torch.random.fork_rng():
+        return first_model(of)
+
+
+def test_the_result_says_what_was_done(site: Path, tmp_path: Path) -> None:
+    made = recipe(training__local_steps=3)
+    vector, layout = first_model(made)
+    base = vector.copy()
+    seen: list[tuple[int, int]] = []
+    agent = trainer(made, site, tmp_path)
+    result = agent.train(vector, layout, 1, lambda *step: seen.append(step))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert result.samples == agent.samples == 21
+    assert result.vector.shape == (layout.size,)
+    assert result.vector.dtype == np.float32
+    assert result.seconds > 0
+    np.testing.assert_array_equal(vector, base)
+    assert not np.array_equal(result.vector, base)
+
+
+def test_counts_are_of_the_validation_cases(site: Path, tmp_path: Path) -> None:
+    made = recipe()
+    vector, layout = first_model(made)
+    agent = trainer(made, site, tmp_path)
+    counts = split_counts(agent.evaluate(vector, layout, silent), layout.counts)
+    assert int(counts["cases"]) == len(agent.cases.validation) == 3
+    np.testing.assert_array_equal(counts["confusion"].sum(axis=1), agent.cases.validation.class_counts)
+    assert agent.evaluate(vector, layout, silent) == agent.evaluate(vector, layout, silent)
+
+
+def test_what_stays_home_is_kept_between_rounds_and_restarts(site: Path, tmp_path: Path) -> None:
+    made = recipe(training__local_steps=5)
+    vector, layout = first_model(made)
+    for number in (1, 2):
+        trainer(made, site, tmp_path).train(vector, layout, number, silent)
+    (kept,) = tmp_path.glob("local-state-*.safetensors")
+    from safetensors.torch import load_file
+
+    state = load_file(kept)
+    (schedule,) = [value for name, value in state.items() if name.endswith("taken")]
+    assert int(schedule) == 10
+    assert not set(state) & {tensor.name for tensor in layout.tensors}
+
+
+def test_work_that_is_called_off_changes_nothing(site: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        raise InterruptedError
+
+    made = recipe()
+    vector, layout = first_model(made)
+    with pytest.raises(InterruptedError):
+        trainer(made, site, tmp_path).train(vector, layout, 1, stop)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_no_number_ends_the_training(site: Path, tmp_path: Path) -> None:
+    made = recipe(training__lr=1e30)
+    vector, layout = first_model(made)
+    with pytest.raises(TrainingDiverged, match=r"lower training\.lr"):
+        trainer(made, site, tmp_path).train(vector, layout, 1, silent)
+
+
+def test_a_base_model_of_another_network_is_refused(site: Path, tmp_path: Path) -> None:
+    _, other = first_model(recipe(network__options__width=8))
+    with pytest.raises(LayoutMismatch):
+        trainer(recipe(), site, tmp_path).train(np.zeros(other.size, np.float32), other, 1, silent)
+
+
+def test_frozen_tensors_stay_as_they_were_and_do_not_travel(site: Path, tmp_path: Path) -> None:
+    made = recipe(network__frozen=["stem.*"], training__local_steps=2)
+    vector, layout = first_model(made)
+    assert not any(tensor.name.startswith("stem.") for tensor in layout.tensors)
+    assert trainer(made, site, tmp_path).train(vector, layout, 1, silent).vector.size == layout.size
+
+
+def test_bf16_trains_float32_weights(site: Path, tmp_path: Path) -> None:
+    deep: dict[str, Any] = {"input__size": [12, 16, 16], "training__local_steps": 2}
+    made = recipe(training__precision="bf16", **deep)
+    vector, layout = first_model(made)
+    result = trainer(made, site, tmp_path).train(vector, layout, 1, silent)
+    exact = trainer(recipe(**deep), site, tmp_path / "b").train(vector, layout, 1, silent)
+    assert not np.array_equal(result.vector, exact.vector)
+    assert np.isfinite(result.vector).all()
+
+
+def test_a_class_without_cases_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = recipe(training__class_weights="balanced", training__local_steps=1)
+    write_site(tmp_path / "site", (6, 4, 0))
+    with caplog.at_level(logging.WARNING):
+        agent = trainer(made, tmp_path / "site", tmp_path / "home")
+    assert "class left has no cases" in caplog.text
+    assert np.isfinite(agent.train(*first_model(made), 1, silent).loss)
+
+
+def test_a_site_without_training_cases_is_told_so(tmp_path: Path) -> None:
+    root = write_site(tmp_path / "site", (2, 0, 0))
+    (root / "labels.csv").write_text("path,label,split\nfront/p000.nii.gz,front,test\nfront/p001.nii.gz,front,test\n")
+    made = recipe()
+    with pytest.raises(DataProblems, match="cannot train"):
+        trainer(made, root, tmp_path / "home").train(*first_model(made), 1, silent)
+
+
+def test_damaged_cases_are_all_named_at_once(tmp_path: Path) -> None:
+    root = write_site(tmp_path / "site", (4, 4, 4))
+    for name in ("front/p000.nii.gz", "left/p203.nii.gz"):
+        (root / name).write_bytes(b"cut short")
+    with pytest.raises(DataProblems) as raised:
+        trainer(recipe(), root, tmp_path / "home")
+    assert "p000" in str(raised.value)
+    assert "p203" in str(raised.value)
+
+
+def test_sites_joined_have_the_cases_of_both_in_their_splits(site: Path, tmp_path: Path) -> None:
+    made = recipe()
+    other = write_site(tmp_path / "other", (5, 0, 5), seed=9)
+    both = [CaseData.read(made, root, tmp_path / "cache", 0) for root in (site, other)]
+    joined = CaseData.joined(both)
+    assert len(joined.training) == sum(len(each.training) for each in both)
+    assert joined.test.class_counts == tuple(np.add(both[0].test.class_counts, both[1].test.class_counts))
+    last = len(both[1].test) - 1
+    torch.testing.assert_close(
+        joined.test.evaluation_inputs(len(joined.test) - 1), both[1].test.evaluation_inputs(last)
+    )
+
+
+@pytest.mark.parametrize(("cases", "batch"), [(21, 4), (21, 5), (21, 21), (21, 40), (21, 10)])
+def test_an_epoch_has_each_case_at_most_once_and_no_batch_of_one(
+    site: Path, tmp_path: Path, cases: int, batch: int
+) -> None:
+    training = CaseData.read(recipe(), site, tmp_path, 0).training
+    assert len(training) == cases
+    sizes = [len(labels) for _, labels in batches(training, batch, 5)]
+    assert len(sizes) == steps_per_epoch(cases, batch)
+    assert min(sizes) > 1
+    assert cases - 1 <= sum(sizes) <= cases
+
+
+def test_a_sites_own_statistics_are_those_of_its_training_cases(site: Path, tmp_path: Path) -> None:
+    own = CaseData.read(recipe(preprocessing__statistics="site"), site, tmp_path, 0)
+    values = torch.stack([own.training[i][0] for i in range(len(own.training))])
+    assert abs(values.mean()) < 0.05
+    assert abs(values.std() - 1) < 0.05
+
+
+def test_weight_decay_spares_norms_and_biases_when_asked() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.BatchNorm3d(2), torch.nn.Linear(2, 2))
+    spared = optimizer_for(network, recipe(training__no_decay_on_norm_and_bias=True).training)
+    assert [(len(group["params"]), group["weight_decay"]) for group in spared.param_groups] == [(2, 5e-4), (4, 0.0)]
+    plain = optimizer_for(network, recipe(training__no_decay_on_norm_and_bias=False).training)
+    assert [(len(group["params"]), group["weight_decay"]) for group in plain.param_groups] == [(6, 5e-4)]
+    adam = optimizer_for(network, load_recipe("fl-cxr-resnet18").training)
+    assert isinstance(adam, torch.optim.Adam)
+    assert adam.param_groups[0]["lr"] == 2e-5
+
+
+def test_class_weights() -> None:
+    assert class_weights(recipe(), [5, 5, 5]) is None
+    balanced = class_weights(recipe(training__class_weights="balanced"), [6, 2, 0])
+    assert balanced is not None
+    torch.testing.assert_close(balanced, torch.tensor([8 / 18, 8 / 6, 0.0]))
+    given = class_weights(recipe(training__class_weights=[0.2, 0.4, 0.4]), [1, 1, 1])
+    assert given is not None
+    torch.testing.assert_close(given, torch.tensor([0.2, 0.4, 0.4]))
+
+
+def test_the_weighted_loss_is_the_usual_one_and_never_divides_by_nothing() -> None:
+    scores, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    weights = torch.tensor([0.2, 0.0, 0.8])
+    usual = torch.nn.functional.cross_entropy(scores, labels, weight=weights)
+    torch.testing.assert_close(weighted_loss(scores, labels, weights), usual)
+    assert weighted_loss(scores[1:2], labels[1:2], weights) == 0
+
+
+def test_precision_is_the_recipes_or_what_the_device_can(caplog: pytest.LogCaptureFixture) -> None:
+    cpu = torch.device("cpu")
+    assert precision_for(recipe(training__precision="32", input__size=[16, 16, 16]), cpu) == "32-true"
+    assert precision_for(recipe(training__precision="bf16", input__size=[16, 16, 16]), cpu) == "bf16-mixed"
+    assert (
+        precision_for(recipe(training__precision="auto", input__size=[16, 16, 16]), torch.device("meta")) == "32-true"
+    )
+    assert not caplog.records
+    assert precision_for(recipe(training__precision="bf16", input__size=[8, 16, 16]), cpu) == "32-true"
+    assert "fewer than 12 slices" in caplog.text
+
+
+def test_seeds_differ_by_purpose() -> None:
+    seeds = {seed_of(1), seed_of(1, "round", 1), seed_of(1, "round", 2), seed_of(2, "round", 1), seed_of(1, 1)}
+    assert len(seeds) == 5
+    assert all(0 <= seed < 2**63 for seed in seeds)
