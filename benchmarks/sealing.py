@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.lanes import LaneFormat, RealEncoder, VectorShape, count_vector
+from crypto.lanes import LaneFormat, RealEncoder, count_vector
 from crypto.layout import CountField, Layout, Tensor
 from crypto.lwe import Sealer, Unsealer, add, seal_parts, unseal_parts
+from crypto.vector import VectorShape
 
 SITES, K_MAX, N_MAX, TENSORS = 4, 16, 1000, 120
 STUDY = uuid.UUID(int=1)

@@ -74,6 +74,7 @@ PROBLEMS: Final[Mapping[type[Exception], Entry]] = {
     crypto_errors.CryptoError: Entry(422, "message-refused", "The message is refused"),
     crypto_errors.Malformed: Entry(422, "malformed", "The message is malformed"),
     crypto_errors.MalformedKeyPart: Entry(422, "malformed-key-part", "The key part is malformed"),
+    crypto_errors.SharesRefused: Entry(422, "shares-refused", "Sealed shares do not open"),
     crypto_errors.PrivateContext: Entry(422, "private-context", "The context carries a secret key"),
     crypto_errors.CorruptCiphertext: Entry(422, "corrupt-ciphertext", "The envelope was changed on its way"),
     crypto_errors.WrongRecipient: Entry(422, "wrong-recipient", "The envelope is for somebody else"),
@@ -81,6 +82,8 @@ PROBLEMS: Final[Mapping[type[Exception], Entry]] = {
     crypto_errors.WrongDigest: Entry(400, "digest-mismatch", "The bytes are not those that were announced"),
     crypto_errors.OutOfRange: Entry(422, "out-of-range", "A number is out of range"),
     crypto_errors.OpeningRefused: Entry(422, "opening-refused", "The opening is refused"),
+    crypto_errors.TooFewShares: Entry(422, "too-few-shares", "Too few answers to open the sum"),
+    crypto_errors.SharesDisagree: Entry(422, "shares-disagree", "The answers do not agree"),
     crypto_errors.CanaryMismatch: Entry(422, "canary-mismatch", "A canary did not open to zero"),
     crypto_errors.NegativeCount: Entry(422, "negative-count", "A count opened below zero"),
 }

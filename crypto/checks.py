@@ -117,13 +117,18 @@ def check_manifest(signed: Signed[Manifest], plan: Plan, roster: Roster) -> Mani
         raise WrongDigest(f"the manifest of site {manifest.site} is for another plan than this attempt's")
     if manifest.site not in plan.expected:
         raise Malformed(f"site {manifest.site} is not among those whose contribution the plan expects")
-    wanted = {"lwe-ckks": 1, "lwe-shamir": len(roster.members), "ckks": 0}[plan.scheme]
+    wanted = key_part_count(plan, roster)
     if len(manifest.key_parts) != wanted:
         raise Malformed(
             f"the manifest of site {manifest.site} lists {len(manifest.key_parts)} key parts, "
             f"a contribution under {plan.scheme} has {wanted}"
         )
     return verify(_author(manifest.site, roster), signed)
+
+
+def key_part_count(plan: Plan, roster: Roster) -> int:
+    """How many key parts a contribution to this plan has."""
+    return {"lwe-ckks": 1, "lwe-shamir": len(roster.members), "ckks": 0}[plan.scheme]
 
 
 def check_ballot(

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.errors import Malformed, OpeningRefused
-from crypto.lanes import LaneFormat, OpenedCounts, RealEncoder, VectorShape, decode_counts, decode_real, encode_counts
+from crypto.lanes import LaneFormat, OpenedCounts, RealEncoder, decode_counts, decode_real, encode_counts
 from crypto.layout import Layout
 from crypto.parameters import PART_POLYNOMIALS, PART_VALUES, SECRET_BOUND, N
 from crypto.ring import Multiplier
 from crypto.sampling import binomial, fresh_key, public_polynomials, public_seed
+from crypto.vector import VectorShape
 
 
 def draw_secret(key: bytes | None = None) -> NDArray[np.int64]:

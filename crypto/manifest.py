@@ -1,4 +1,4 @@
-"""What sites sign during a round: manifest, vote, opening, refusal; and the ballot made of manifests.
+"""What sites sign during a round: manifest, vote, openings, refusals; and the ballot made of manifests.
 
 A ballot's digest covers the plan's digest and every manifest's, so two ballots for one round never look alike.
 """
@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from crypto.parameters import K_LIMIT, N
+from crypto.parameters import K_LIMIT, SHARE_PRIME, N
 from crypto.wire import Digest, Message, Signed, SiteId
 
 
@@ -44,6 +44,36 @@ class Opening(Message):
     secret_sum: Annotated[
         tuple[Annotated[int, Field(ge=-32 * K_LIMIT, le=32 * K_LIMIT)], ...], Field(min_length=N, max_length=N)
     ]
+
+
+class ShareOpening(Message):
+    """A site's answer to a ballot under `lwe-shamir`, and its vote: the contributors' shares addressed to it, added up.
+
+    2,048 residues modulo 2^31 - 1; at which index they lie, the roster says.
+    """
+
+    kind_name: ClassVar[str] = "share-opening"
+
+    ballot: Digest
+    site: SiteId
+    share_sum: Annotated[tuple[Annotated[int, Field(ge=0, lt=SHARE_PRIME)], ...], Field(min_length=N, max_length=N)]
+
+
+class ShareRefusal(Message):
+    """A site's no to a ballot under `lwe-shamir`: what these contributors sealed to it and signed for does not open."""
+
+    kind_name: ClassVar[str] = "share-refusal"
+
+    ballot: Digest
+    site: SiteId
+    senders: Annotated[tuple[SiteId, ...], Field(min_length=1, max_length=K_LIMIT)]
+
+    @model_validator(mode="after")
+    def _sorted_and_distinct(self) -> Self:
+        ids = [sender.bytes for sender in self.senders]
+        if ids != sorted(set(ids)):
+            raise ValueError("senders are sorted by site id, each once")
+        return self
 
 
 class Refusal(Message):

@@ -29,6 +29,9 @@ CKKS_SCALE_BITS: Final = 30
 CKKS_SLOTS: Final = CKKS_DEGREE // 2
 CKKS_ROUNDING: Final = 0.25  # a decoded coefficient farther than this from an integer is not a sum of secrets
 
+# --- Shamir shares of a secret: a sum of 1,024 secrets is far below p / 2, a product of two residues below 2^62.
+SHARE_PRIME: Final = 2**31 - 1
+
 # --- Formats carry a version; a coordinator serves the two latest.
 PROTOCOL_VERSION: Final = 1
 DEFAULT_MINIMUM_CONTRIBUTORS: Final = 3

@@ -5,12 +5,13 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from crypto.schemes.base import Revealed, Scheme, Sealed
+from crypto.schemes.base import Recipients, Revealed, Scheme, Sealed, SecretSum
 from crypto.schemes.lwe_ckks import LweCkks
+from crypto.schemes.lwe_shamir import LweShamir
 
-__all__ = ["SCHEMES", "Revealed", "Scheme", "Sealed", "scheme"]
+__all__ = ["SCHEMES", "Recipients", "Revealed", "Scheme", "Sealed", "SecretSum", "scheme"]
 
-SCHEMES: Final = MappingProxyType[str, Scheme]({"lwe-ckks": LweCkks()})
+SCHEMES: Final = MappingProxyType[str, Scheme]({"lwe-ckks": LweCkks(), "lwe-shamir": LweShamir()})
 
 
 def scheme(name: str) -> Scheme:

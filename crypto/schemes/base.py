@@ -7,8 +7,9 @@ A site calls `seal`, the coordinator `add` and `reveal`. Opening is a site's too
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,18 @@ from numpy.typing import NDArray
 from crypto.ckks_public import PublicContext
 from crypto.lanes import OpenedCounts
 from crypto.layout import Layout
-from crypto.plan import Plan
+from crypto.manifest import Opening, ShareOpening
+from crypto.plan import Plan, Roster
+
+Answer: TypeAlias = Opening | ShareOpening  # to a ballot
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    """Under `lwe-shamir` all members of the plan's roster get a share each, the sender included."""
+
+    roster: Roster
+    sender: UUID
 
 
 class Sealed(Protocol):
@@ -41,6 +53,20 @@ class Sealed(Protocol):
 
     @property
     def residual(self) -> NDArray[np.float32] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSum:
+    """What the answers to a ballot open to.
+
+    Attributes:
+        values: the sum of the contributors' secrets, 2,048 integers, for `reveal`.
+        wrong: sites whose answer is not the one that the others determine, sorted by id. It may be their own doing or
+            a contributor's that sealed them another share than it should have: where there are many, rather the latter.
+    """
+
+    values: tuple[int, ...] = field(repr=False)
+    wrong: tuple[UUID, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +102,7 @@ class Scheme(Protocol):
         update: NDArray[np.float32] | None,
         samples: int,
         recipe_counts: Sequence[int],
-        public: PublicContext,
+        to: PublicContext | Recipients,
     ) -> Sealed:
         """A contribution under fresh keys from the operating system.
 
@@ -84,7 +110,8 @@ class Scheme(Protocol):
             update: float32 [layout.size]; None in an evaluation round.
             samples: cases that the update was trained on, from 1 in a training round.
             recipe_counts: the layout's counts, flat, each below 2^24.
-            public: the epoch's public context, accepted under the record that the plan names.
+            to: whom the key parts are sealed to: the epoch's public context, accepted under the record that the plan
+                names; under `lwe-shamir` the plan's roster.
 
         Raises:
             WrongDigest: the layout is not the plan's.
@@ -98,6 +125,19 @@ class Scheme(Protocol):
 
         Raises:
             Malformed: a part of another size.
+        """
+        ...
+
+    def openings_needed(self, plan: Plan) -> int:
+        """The fewest answers that open a ballot."""
+        ...
+
+    def combine(self, plan: Plan, roster: Roster, openings: Sequence[Answer]) -> SecretSum:
+        """The sum of secrets that answers to one ballot give, their signatures verified.
+
+        Raises:
+            OpeningRefused: too few answers, or so many wrong ones that it cannot be told which.
+            Malformed: the answers do not belong together, or are another scheme's.
         """
         ...
 

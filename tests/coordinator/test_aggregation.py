@@ -21,11 +21,12 @@ from coordinator.rounds.work import Work
 from coordinator.store.blobs import Blobs, model_key, part_key, sum_key, sums_prefix
 from crypto.canonical import canonical, sha256
 from crypto.errors import CanaryMismatch, OpeningRefused
-from crypto.lanes import LaneFormat, RealEncoder, VectorShape, count_vector
+from crypto.lanes import LaneFormat, RealEncoder, count_vector
 from crypto.layout import CountField, Layout, Tensor
 from crypto.lwe import Sealer, seal_parts
 from crypto.manifest import Ballot, Manifest
 from crypto.plan import Plan
+from crypto.vector import VectorShape
 from crypto.wire import Signed
 
 ROUND, STUDY, DIGEST = UUID(int=1), UUID(int=2), "ab" * 32

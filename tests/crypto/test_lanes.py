@@ -15,7 +15,6 @@ from crypto.lanes import (
     LaneFormat,
     OpenedCounts,
     RealEncoder,
-    VectorShape,
     adapt_bounds,
     check_bounds,
     count_vector,
@@ -25,6 +24,7 @@ from crypto.lanes import (
 )
 from crypto.layout import CountField, Layout, Tensor
 from crypto.parameters import CANARIES, COUNT_LIMIT, PART_BYTES, PART_VALUES, N
+from crypto.vector import VectorShape
 
 FORMAT = LaneFormat(16)
 LAYOUT = Layout(

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from crypto.errors import CanaryMismatch, Malformed, OpeningRefused, OutOfRange
-from crypto.lanes import LaneFormat, OpenedCounts, RealEncoder, VectorShape, count_vector
+from crypto.lanes import LaneFormat, OpenedCounts, RealEncoder, count_vector
 from crypto.layout import CountField, Layout, Tensor
 from crypto.lwe import Sealer, Unsealer, add, check_secret_sum, draw_secret, seal_parts, unseal_parts
 from crypto.parameters import PART_VALUES, SECRET_BOUND, N
 from crypto.sampling import binomial
+from crypto.vector import VectorShape
 
 STUDY = uuid.UUID(int=11)
 FORMAT = LaneFormat(4)

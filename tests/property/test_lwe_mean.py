@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto.errors import CanaryMismatch
-from crypto.lanes import LaneFormat, RealEncoder, VectorShape, count_vector
+from crypto.lanes import LaneFormat, RealEncoder, count_vector
 from crypto.layout import CountField, Layout, Tensor
 from crypto.lwe import Sealer, Unsealer, add, draw_secret, seal_parts, unseal_parts
 from crypto.parameters import COUNT_LIMIT, SIGMA, N
+from crypto.vector import VectorShape
 
 STATED = 1e-6  # of the bound: mean weights of 0.25 and more, K_max <= 128 and at most twice the contributors
 N_MAX = 1000
