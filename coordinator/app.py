@@ -66,6 +66,7 @@ def create_app(services: Services, *, conduct: bool = False) -> FastAPI:
         version=version("pleura"),
         description="Hospitals train one model together; the coordinator adds what it cannot read.",
         lifespan=lifespan,
+        docs_url=None,  # their pages load scripts from elsewhere; openapi.json is all a client needs
         redoc_url=None,
     )
     app.state.services, app.state.monitor = services, Monitor(services.store)
