@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import DigitalXRayImageStorageForPresentation, JPEG2000Lossless, RLELossless, generate_uid
 
@@ -119,6 +122,13 @@ def test_localisers_and_files_that_are_not_dicom_are_left_out(phantom: Phantom, 
     np.testing.assert_array_equal(read_case(series).voxels, np.rint(phantom.hu))
 
 
+def test_headers_that_break_rules_of_no_matter_here_are_read_in_silence(series: Path) -> None:
+    identifier = str(pydicom.dcmread(by_position(series)[0]).SeriesInstanceUID)
+    for path in series.iterdir():
+        path.write_bytes(path.read_bytes().replace(identifier.encode(), b"x" + identifier[1:].encode()))
+    assert read_case(series).modality == "ct"  # a warning would fail this test
+
+
 def test_slope_padding_and_overshoot(phantom: Phantom, series: Path, tmp_path: Path) -> None:
     for path in series.iterdir():
         change(path, RescaleSlope="2", RescaleIntercept="-3024")
@@ -135,6 +145,19 @@ def test_a_truncated_slice_is_named(series: Path, kept: int) -> None:
     victim = by_position(series)[4]
     victim.write_bytes(victim.read_bytes()[:kept])
     assert refused(series).path == victim
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 2000), written=st.binary(min_size=1, max_size=12))
+def test_any_damage_to_a_slice_is_read_or_named(series: Path, at: int, written: bytes) -> None:
+    victim = min(series.iterdir())
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:at] + written + whole[at + len(written) :])
+    # Nothing but this error may come out, whatever was damaged.
+    with contextlib.suppress(UnreadableCase):
+        assert read_case(series).voxels.shape[1:] == (32, 32)
+        patient_of(series)
+    victim.write_bytes(whole)
 
 
 def test_mixed_series_missing_and_repeated_slices(series: Path) -> None:
@@ -160,6 +183,8 @@ def test_slices_that_cannot_be_one_volume(series: Path) -> None:
         ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "orientation"),
         ({"RescaleIntercept": None}, "RescaleIntercept"),
         ({"NumberOfFrames": 4}, "many frames"),
+        ({"PixelSpacing": [0.0, 1.0]}, "impossible"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "impossible"),
     ):
         change(victim, **attributes)
         assert what in refused(series).what
@@ -257,6 +282,17 @@ def test_dicom_films_are_bright_where_dense_whatever_their_photometry(series: Pa
     (tmp_path / "folder").mkdir()
     write_film(tmp_path / "folder" / "film.dcm", template)
     np.testing.assert_array_equal(read_case(tmp_path / "folder").voxels, upright.voxels)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 1700), written=st.binary(min_size=1, max_size=12))
+def test_any_damage_to_a_dicom_film_is_read_or_named(series: Path, tmp_path: Path, at: int, written: bytes) -> None:
+    write_film(tmp_path / "film.dcm", by_position(series)[0], WindowCenter="1000", WindowWidth="500")
+    whole = (tmp_path / "film.dcm").read_bytes()
+    (tmp_path / "film.dcm").write_bytes(whole[:at] + written + whole[at + len(written) :])
+    with contextlib.suppress(UnreadableCase):
+        voxels = read_case(tmp_path / "film.dcm").voxels
+        assert 0 <= voxels.min() < voxels.max() <= 1
 
 
 def test_films_that_cannot_be_read(tmp_path: Path, series: Path) -> None:
