@@ -1,0 +1,86 @@
+"""The trainings that a federation is compared with, in processes of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.evaluation import count_fields
+from models.flatten import layout_of, save_model
+from models.recipe import load_recipe
+from models.registry import build
+from participant.data.errors import DataProblems
+from simulation.control_worker import macro_auc
+from simulation.controls import Job, Place, run_jobs
+from simulation.hospitals import Population, phantom_hospitals
+
+SMALL = {
+    "network.options.width": 4,
+    "network.options.growth": 4,
+    "input.size": [12, 16, 16],
+    "preprocessing.ct.subsets": 1,
+    "training.batch": 4,
+    "training.precision": "32",
+}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Place]:
+    folder = tmp_path_factory.mktemp("hospitals")
+    population = Population(train=5, validation=2, test=3)
+    return {h.name: Place(h.data, folder / "cache", 0) for h in phantom_hospitals(folder, 2, 3, "ct", population)}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = load_recipe("ucadi").overridden(SMALL)
+    torch.manual_seed(1)
+    network = build(recipe)
+    path = tmp_path_factory.mktemp("model") / "first.safetensors"
+    save_model(path, network, layout_of(network, (), count_fields(4, 64)), recipe)
+    return path
+
+
+def test_each_job_trains_on_its_own_and_is_evaluated_on_all(
+    places: dict[str, Place], model: Path, tmp_path: Path
+) -> None:
+    def job(name: str, trained_on: list[str], rounds: int) -> Job:
+        return Job(name, model, trained_on, rounds, places, tmp_path / name, seed=0, curve_every=1)
+
+    seen: list[dict[str, int]] = []
+    jobs = [job("pooled", ["site-1", "site-2"], 2), job("site-1", ["site-1"], 2), job("untrained", [], 0)]
+    outcomes = run_jobs(jobs, tmp_path / "logs", lambda done: seen.append(dict(done)))
+    assert seen[-1] == {"pooled": 2, "site-1": 2, "untrained": 0}
+    assert {name: [number for number, _ in outcome.curve] for name, outcome in outcomes.items()} == {
+        "pooled": [1, 2],
+        "site-1": [1, 2],
+        "untrained": [],
+    }
+    for outcome in outcomes.values():
+        assert {site: len(labels) for site, labels in outcome.labels.items()} == {"site-1": 3, "site-2": 3}
+        for site in places:
+            assert outcome.probabilities[site].shape == (3, 4)
+            np.testing.assert_allclose(outcome.probabilities[site].sum(axis=1), 1, atol=1e-5)
+        assert sum(outcome.cases["site-2"]["training"].values()) == 5
+    alone, pooled, untrained = (outcomes[name].probabilities["site-2"] for name in ("site-1", "pooled", "untrained"))
+    assert not np.array_equal(alone, untrained)
+    assert not np.array_equal(alone, pooled)
+    assert "pooled: round 2 of 2" in (tmp_path / "logs" / "controls.log").read_text()
+
+
+def test_what_a_job_raises_is_raised_here(model: Path, tmp_path: Path) -> None:
+    nowhere = {"site-1": Place(tmp_path / "nowhere", tmp_path, 0)}
+    with pytest.raises(DataProblems, match="does not exist"):
+        run_jobs([Job("a", model, ["site-1"], 1, nowhere, tmp_path, 0, 1)], tmp_path / "logs", lambda done: None)
+
+
+def test_macro_auc_of_pooled_counts() -> None:
+    recipe = load_recipe("ucadi").overridden(SMALL)
+    layout = layout_of(build(recipe), (), count_fields(2, 4))
+    scores = [[0, 0, 0, 2], [2, 0, 0, 0]], [[0, 2, 0, 0], [0, 2, 0, 0]]  # the first class told apart, the second not
+    counts = [4, 0, 0, 0, 0, 0, *np.ravel(scores).tolist()]
+    assert macro_auc(counts, layout) == 0.75
+    assert macro_auc([0] * layout.counts_size, layout) == 0.5
