@@ -80,10 +80,14 @@ class Augmentation(_Section):
 
 
 class Training(_Section):
-    """One site's part of a round. `local_steps`, where given, replaces `local_epochs`."""
+    """One site's part of a round. `local_steps`, where given, replaces `local_epochs`.
+
+    `schedule` "cosine" lets the learning rate fall to nearly nothing over the recipe's `federation.rounds`.
+    """
 
     optimizer: Literal["sgd", "adam"]
     lr: Positive
+    schedule: Literal["constant", "cosine"] = "constant"
     momentum: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: NotNegative = 0.0
     no_decay_on_norm_and_bias: bool = False

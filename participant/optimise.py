@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -23,14 +24,24 @@ Precision = Literal["32-true", "bf16-mixed"]
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
 
 
-def optimizer_for(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """SGD or Adam over what is not frozen, with weight decay where the recipe wants it."""
+def learning_rate(recipe: Recipe, round: int) -> float:  # noqa: A002 - the field's word
+    """The learning rate of a round, counted from 1. Cosine (Loshchilov and Hutter 2017), one step a round, and as in
+    the last one beyond it: rounds that were lost do not make it rise again."""
+    training, rounds = recipe.training, recipe.federation.rounds
+    if training.schedule == "constant":
+        return training.lr
+    done = min(round - 1, rounds - 1) / rounds
+    return training.lr * (1 + math.cos(math.pi * done)) / 2
+
+
+def optimizer_for(network: nn.Module, training: Training, lr: float) -> torch.optim.Optimizer:
+    """SGD or Adam over what is not frozen, at rate `lr`, with weight decay where the recipe wants it."""
     decayed, free = _by_decay(network, training.no_decay_on_norm_and_bias)
     groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": free, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if training.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=training.lr)
-    return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum)
+        return torch.optim.Adam(groups, lr=lr)
+    return torch.optim.SGD(groups, lr=lr, momentum=training.momentum)
 
 
 def class_weights(recipe: Recipe, cases: Sequence[int]) -> Tensor | None:

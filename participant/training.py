@@ -28,7 +28,7 @@ from models.flatten import Vector, load_local_state, load_vector, local_state, t
 from models.recipe import Recipe
 from models.registry import build
 from participant.case_data import CaseData, Cases, batches, steps_per_epoch
-from participant.optimise import class_weights, optimizer_for, precision_for, seed_of
+from participant.optimise import class_weights, learning_rate, optimizer_for, precision_for, seed_of
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Trainer:
         seed = seed_of(self._seed, "round", round)
         with _seeded(seed):
             network = self._network(base, layout)
-            optimizer = optimizer_for(network, self.recipe.training)
+            optimizer = optimizer_for(network, self.recipe.training, learning_rate(self.recipe, round))
             model, optimizer = self._fabric.setup(network, optimizer)
             model.train()
             losses = []

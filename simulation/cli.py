@@ -54,6 +54,6 @@ def demo(
     except KeyboardInterrupt:
         console.print("stopped; every process of the run has ended")
         raise typer.Exit(130) from None
-    except (ProcessFailed, RecipeError, DataError, TimeoutError, StudyStopped) as error:
+    except (ProcessFailed, RecipeError, DataError, FileExistsError, TimeoutError, StudyStopped) as error:
         console.print(f"[bold red]failed:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from None

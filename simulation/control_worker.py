@@ -31,7 +31,7 @@ def work(job: Job, advance: Callable[[], None]) -> Outcome:
         result = trainer.train(vector, saved.layout, number, _silent)
         vector = result.vector
         log.info("%s: round %d of %d, loss %.3f, %.1f s", job.name, number, job.rounds, result.loss, result.seconds)
-        if job.curve_every and number % job.curve_every == 0:
+        if job.is_point(number):
             curve.append((number, macro_auc(everyone.evaluate(vector, saved.layout, _silent), saved.layout)))
         advance()
     probabilities = {

@@ -44,7 +44,11 @@ class Job:
     places: Mapping[str, Place]
     state_dir: Path
     seed: int
-    curve_every: int  # rounds between two points of the learning curve
+    curve_points: int = 4
+
+    def is_point(self, number: int) -> bool:
+        """Whether the learning curve has a point after this round: evenly spaced ones, and always the last."""
+        return number * self.curve_points // self.rounds > (number - 1) * self.curve_points // self.rounds
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -26,7 +27,6 @@ from simulation.report import Run, print_report, read_timings, write_summary
 from simulation.scales import Scale, ScaleName, scale_for
 
 SCHEME = "lwe-ckks"
-CURVE_EVERY = 4  # rounds between two points of the controls' learning curves
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,15 @@ def run_demo(settings: DemoSettings, console: Console, scale: Scale | None = Non
 
     Raises:
         ProcessFailed: a process ended when it should not have; the others are stopped.
+        FileExistsError: the folder has something in it, such as another run.
     """
     out = settings.out
     recipe = load_recipe(settings.recipe)
     scale = scale or scale_for(settings.scale, recipe)
     changes = scale.changes | ({} if settings.rounds is None else {"federation.rounds": settings.rounds})
     recipe = recipe.overridden(changes)
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty: name another folder with --out, or remove it")
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock()
     threads = max(1, (os.cpu_count() or 1) // settings.sites)
@@ -130,17 +133,17 @@ def _start(
     federation.start_coordinator()
     live.say(f"coordinator at {federation.url}, logs in {federation.processes.folder}")
     study = StudySettings(
-        name=f"{settings.recipe}-demo",
+        name=f"{saved.recipe.name}-demo",
         scheme=SCHEME,
         rounds=saved.recipe.federation.rounds,
         minimum_contributors=min(saved.recipe.federation.minimum_contributors, len(hospitals)),
     )
     live.step("starting", 2, steps, "study")
     federation.create_study(study, first, len(hospitals))
-    for number, hospital in enumerate(hospitals, 3):
-        live.step("starting", number, steps, hospital.name)
-        federation.start_site(hospital)
-    live.step("starting", steps, steps)
+    live.step("starting", 3, steps, "hospitals")
+    with ThreadPoolExecutor(len(hospitals)) as together:
+        for number, _ in enumerate(together.map(federation.start_site, hospitals), 4):
+            live.step("starting", number, steps, "hospitals")
     return saved
 
 
@@ -153,7 +156,7 @@ def _controls(
 
     def job(name: str, trained_on: list[str], model: str, rounds: int) -> Job:
         state = settings.out / "controls" / name
-        return Job(name, settings.out / model, trained_on, rounds, places, state, settings.seed, CURVE_EVERY)
+        return Job(name, settings.out / model, trained_on, rounds, places, state, settings.seed)
 
     jobs = [job("pooled", _names(hospitals), "first.safetensors", rounds)]
     jobs += [job(name, [name], "first.safetensors", rounds) for name in _names(hospitals)]

@@ -59,16 +59,11 @@ def _draw_bars(axes: Axes, comparison: Comparison, colours: Mapping[str, str]) -
     scores = {f"{site} alone": (s.macro_auc, colours[site]) for site, s in comparison.alone.items()}
     scores["federated"] = (comparison.federated.macro_auc, FEDERATED)
     scores["pooled"] = (comparison.pooled.macro_auc, POOLED)
-    names = list(scores)
-    bars = axes.barh(names, [value for value, _ in scores.values()], color=[colour for _, colour in scores.values()])
-    axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=9)
+    left = min(0.5, *(value for value, _ in scores.values()))
+    for row, (name, (value, colour)) in enumerate(scores.items()):
+        axes.barh(name, value, color=colour)
+        axes.text(left + 0.01, row, f"{value:.3f}", va="center", color="white", fontweight="bold", fontsize=9)
     axes.axvline(comparison.alone_mean, color="black", linewidth=1, linestyle=":")
-    axes.annotate(
-        f"average alone {comparison.alone_mean:.3f}", (comparison.alone_mean, 1.01), xycoords=("data", "axes fraction"),
-        ha="center", fontsize=8,
-    )  # fmt: skip
+    axes.set_title(f"dotted: average hospital alone, {comparison.alone_mean:.3f}", fontsize=9)
     axes.invert_yaxis()
-    axes.set(
-        xlim=(min(0.5, *(value for value, _ in scores.values())), 1.06),
-        xlabel="macro AUC, held-out cases of all hospitals",
-    )
+    axes.set(xlim=(left, 1.0), xlabel="macro AUC, held-out cases of all hospitals")

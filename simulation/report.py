@@ -168,7 +168,7 @@ def _auc_table(comparison: Comparison) -> Table:
     for scores in (comparison.federated, comparison.pooled):
         style = "bold" if scores is comparison.federated else None
         table.add_row(scores.name, _figure(scores.macro_auc), *map(_figure, scores.pooled.auc), style=style)
-    table.caption = f"federated beats the average hospital alone by {comparison.gain:+.3f}"
+    table.caption = f"federated against the average hospital alone: {comparison.gain:+.3f}"
     return table
 
 

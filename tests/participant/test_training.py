@@ -18,7 +18,7 @@ from models.recipe import Recipe, load_recipe
 from models.registry import build
 from participant.case_data import CaseData, batches, steps_per_epoch
 from participant.data.errors import DataProblems
-from participant.optimise import class_weights, optimizer_for, precision_for, seed_of
+from participant.optimise import class_weights, learning_rate, optimizer_for, precision_for, seed_of
 from participant.training import Trainer, TrainingDiverged, site_trainer, weighted_loss
 
 CLASSES = ("front", "back", "left")
@@ -271,11 +271,11 @@ def test_a_sites_own_statistics_are_those_of_its_training_cases(site: Path, tmp_
 
 def test_weight_decay_spares_norms_and_biases_when_asked() -> None:
     network = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.BatchNorm3d(2), torch.nn.Linear(2, 2))
-    spared = optimizer_for(network, recipe(training__no_decay_on_norm_and_bias=True).training)
+    spared = optimizer_for(network, recipe(training__no_decay_on_norm_and_bias=True).training, 0.1)
     assert [(len(group["params"]), group["weight_decay"]) for group in spared.param_groups] == [(2, 5e-4), (4, 0.0)]
-    plain = optimizer_for(network, recipe(training__no_decay_on_norm_and_bias=False).training)
+    plain = optimizer_for(network, recipe(training__no_decay_on_norm_and_bias=False).training, 0.1)
     assert [(len(group["params"]), group["weight_decay"]) for group in plain.param_groups] == [(6, 5e-4)]
-    adam = optimizer_for(network, load_recipe("fl-cxr-resnet18").training)
+    adam = optimizer_for(network, load_recipe("fl-cxr-resnet18").training, 2e-5)
     assert isinstance(adam, torch.optim.Adam)
     assert adam.param_groups[0]["lr"] == 2e-5
 
@@ -314,3 +314,28 @@ def test_seeds_differ_by_purpose() -> None:
     seeds = {seed_of(1), seed_of(1, "round", 1), seed_of(1, "round", 2), seed_of(2, "round", 1), seed_of(1, 1)}
     assert len(seeds) == 5
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_the_learning_rate_falls_over_the_recipes_rounds_and_never_rises_again() -> None:
+    falling = recipe(training__lr=0.4, training__schedule="cosine", federation__rounds=4)
+    rates = [learning_rate(falling, number) for number in range(1, 7)]
+    assert rates[:4] == pytest.approx([0.4, 0.2 + 0.2 * 2**-0.5, 0.2, 0.2 - 0.2 * 2**-0.5])
+    assert rates[4:] == [rates[3]] * 2
+    assert learning_rate(recipe(training__lr=0.4), 100) == 0.4
+
+
+def test_a_round_trains_at_its_own_rate(site: Path, tmp_path: Path) -> None:
+    """The first step of a round moves the weights by its rate: a later round of a falling schedule moves them less."""
+    falling = recipe(training__schedule="cosine", training__local_steps=1, federation__rounds=10)
+    cases = CaseData.read(falling, site, tmp_path / "cache", 0)
+    network = build(falling)
+    layout = layout_of(network, counts=count_fields(len(falling.network.classes), falling.evaluation.bins))
+    base = to_vector(network, layout)
+
+    def moved(number: int) -> float:
+        trainer = Trainer(falling, cases, tmp_path / str(number), 0, threads=1)
+        result = trainer.train(base, layout, number, lambda done, total: None)
+        parameters = np.concatenate([np.full(t.size, t.kind == "parameter") for t in layout.tensors])
+        return float(np.abs(result.vector - base)[parameters].sum())
+
+    assert moved(10) < 0.1 * moved(1)

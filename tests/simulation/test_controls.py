@@ -48,7 +48,7 @@ def test_each_job_trains_on_its_own_and_is_evaluated_on_all(
     places: dict[str, Place], model: Path, tmp_path: Path
 ) -> None:
     def job(name: str, trained_on: list[str], rounds: int) -> Job:
-        return Job(name, model, trained_on, rounds, places, tmp_path / name, seed=0, curve_every=1)
+        return Job(name, model, trained_on, rounds, places, tmp_path / name, seed=0, curve_points=2)
 
     seen: list[dict[str, int]] = []
     jobs = [job("pooled", ["site-1", "site-2"], 2), job("site-1", ["site-1"], 2), job("untrained", [], 0)]
@@ -74,7 +74,15 @@ def test_each_job_trains_on_its_own_and_is_evaluated_on_all(
 def test_what_a_job_raises_is_raised_here(model: Path, tmp_path: Path) -> None:
     nowhere = {"site-1": Place(tmp_path / "nowhere", tmp_path, 0)}
     with pytest.raises(DataProblems, match="does not exist"):
-        run_jobs([Job("a", model, ["site-1"], 1, nowhere, tmp_path, 0, 1)], tmp_path / "logs", lambda done: None)
+        run_jobs([Job("a", model, ["site-1"], 1, nowhere, tmp_path, 0)], tmp_path / "logs", lambda done: None)
+
+
+@pytest.mark.parametrize(("rounds", "points", "expected"), [(10, 4, [3, 5, 8, 10]), (2, 4, [1, 2]), (9, 3, [3, 6, 9])])
+def test_the_learning_curve_has_evenly_spaced_points_and_the_last(
+    rounds: int, points: int, expected: list[int]
+) -> None:
+    job = Job("a", Path("model"), [], rounds, {}, Path("state"), 0, points)
+    assert [number for number in range(1, rounds + 1) if job.is_point(number)] == expected
 
 
 def test_macro_auc_of_pooled_counts() -> None:

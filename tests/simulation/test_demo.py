@@ -146,6 +146,7 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     [
         (["--recipe", "ucady"], "meant ucadi"),
         (["--data", "/nowhere/at/all"], "does not exist"),
+        (["--out", str(Path(__file__).parent)], "is not empty"),
     ],
 )
 def test_what_cannot_be_run_is_said_plainly(tmp_path: Path, arguments: list[str], words: str) -> None:
