@@ -58,6 +58,7 @@ class Federation:
         self.token = ""
         self.study: dict[str, Any] = {}
         self._http: httpx.Client | None = None
+        self._names: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -128,16 +129,17 @@ class Federation:
 
     def history(self) -> list[dict[str, Any]]:
         """Every attempt so far, as GET rounds tells it, with the names of sites instead of their ids."""
-        names = {site["id"]: site["name"] for site in self.get("/v1/sites")}
         rows: list[dict[str, Any]] = self.get(f"/v1/studies/{self.study['id']}/rounds")
-        return [{**row, "contributors": sorted(names.get(site, site) for site in row["contributors"])} for row in rows]
+        if not {site for row in rows for site in row["contributors"]} <= set(self._names):
+            self._names = {site["id"]: site["name"] for site in self.get("/v1/sites")}
+        return [{**row, "contributors": sorted(self._names[site] for site in row["contributors"])} for row in rows]
 
     def download(self, model: str, path: Path) -> None:
         """A model's file by its digest."""
         path.write_bytes(self._get(f"/v1/models/{model}").content)
 
     def watch(
-        self, shown: Callable[[dict[str, Any], Sequence[Mapping[str, Any]]], None], interval: float = 0.5
+        self, shown: Callable[[dict[str, Any], Sequence[Mapping[str, Any]]], None], interval: float = 1.0
     ) -> None:
         """Show the study's state and history again and again until it has finished.
 

@@ -168,16 +168,17 @@ def last_lines(log: Path, count: int = LAST_LINES) -> str:
 
 @contextlib.contextmanager
 def terminations_as_interrupts() -> Iterator[None]:
-    """Within it SIGTERM does what Ctrl-C does, so that processes are stopped then too."""
+    """Within it SIGTERM does what Ctrl-C does, and SIGINT too where a script started us with it ignored."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    former = signal.signal(signal.SIGTERM, interrupt)
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _head(log: int, command: Sequence[str]) -> None:

@@ -97,7 +97,8 @@ def running_demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(tiny_recipe())
     command = [str(SIMULATE), "demo", "--recipe", str(recipe), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    quiet = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]  # as a shell starts what it puts in the background
+    with subprocess.Popen([*quiet, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             timings = [out / f"sites/site-{number}/timings.jsonl" for number in (1, 2)]
             deadline = time.monotonic() + SECONDS
