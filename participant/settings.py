@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -104,6 +105,10 @@ class Home:
     @property
     def timings(self) -> Path:
         return self.path / "timings.jsonl"
+
+    def local_state(self, study: UUID) -> Path:
+        """What training leaves out of the shared layout stays here between the rounds of one study."""
+        return self.path / "local" / str(study)
 
     @property
     def keys(self) -> Path:

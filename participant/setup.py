@@ -118,11 +118,13 @@ def open_site(
             policy=policy,
             reporter=reporter,
             timings=home.timings,
-            make_trainer=make_trainer or _image_trainer(home, config),
+            make_trainer=make_trainer or image_trainer(home, config),
         )
 
 
-def _image_trainer(home: Home, config: Config) -> TrainerFactory:
+def image_trainer(home: Home, config: Config) -> TrainerFactory:
+    """Makes the trainer of a study on this site's own images."""
+
     def make(study: Study) -> Trainer:
         from models.recipe import Recipe
         from participant.training import site_trainer
@@ -130,7 +132,15 @@ def _image_trainer(home: Home, config: Config) -> TrainerFactory:
         recipe = Recipe.from_json(study.recipe, f"the recipe of {study.name}")
         data, cache = home.resolved(config.data), home.resolved(config.cache)
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return site_trainer(recipe, data, cache, config.seed, device=config.device, threads=config.threads)
+        return site_trainer(
+            recipe,
+            data,
+            cache,
+            config.seed,
+            state_dir=home.local_state(study.id),  # the cases are shared by studies of one recipe, this is not
+            device=config.device,
+            threads=config.threads,
+        )
 
     return make
 

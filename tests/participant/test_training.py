@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from crypto.layout import Layout
 from models.evaluation import count_fields, split_counts
@@ -18,7 +20,10 @@ from models.recipe import Recipe, load_recipe
 from models.registry import build
 from participant.case_data import CaseData, batches, steps_per_epoch
 from participant.data.errors import DataProblems
+from participant.documents import Study
 from participant.optimise import class_weights, learning_rate, optimizer_for, precision_for, seed_of
+from participant.settings import Config, Home
+from participant.setup import image_trainer
 from participant.training import Trainer, TrainingDiverged, site_trainer, weighted_loss
 
 CLASSES = ("front", "back", "left")
@@ -339,3 +344,20 @@ def test_a_round_trains_at_its_own_rate(site: Path, tmp_path: Path) -> None:
         return float(np.abs(result.vector - base)[parameters].sum())
 
     assert moved(10) < 0.1 * moved(1)
+
+
+def test_studies_of_one_recipe_share_their_cases_and_nothing_else(site: Path, tmp_path: Path) -> None:
+    """DropBlock's schedule counts a study's own steps, whatever else the site trains."""
+    shared = recipe(training__local_steps=1)
+    home, config = Home(tmp_path), Config(name="north", coordinator="https://example.org", data=str(site))
+    network = build(shared)
+    layout = layout_of(network, counts=count_fields(len(shared.network.classes), shared.evaluation.bins))
+    for number in (1, 2):
+        study = Study.model_construct(id=UUID(int=number), name=f"study {number}", recipe=shared.to_json())
+        trainer = image_trainer(home, config)(study)
+        trainer.train(to_vector(network, layout), layout, 1, lambda done, total: None)
+    states = sorted(tmp_path.rglob("local-state-*.safetensors"))
+    assert [state.parent.name for state in states] == [str(UUID(int=number)) for number in (1, 2)]
+    taken = [value.max().item() for state in states for name, value in load_file(state).items() if "taken" in name]
+    assert taken
+    assert set(taken) == {1}
