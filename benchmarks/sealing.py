@@ -1,6 +1,7 @@
 """What RLWE sealing costs beside sending plain float32: seal, add, unseal and the error of the mean.
 
-One process, one thread of ours. Each figure is one JSON line; a table follows. Run it from the repository root:
+Sealing and unsealing once on one thread and once on all cores; one thread adds. Each figure is one JSON line; a table
+follows. Run it from the repository root:
 
     python -m benchmarks.sealing --parameters 11000000
 """
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from crypto.lanes import LaneFormat, RealEncoder, count_vector
 from crypto.layout import CountField, Layout, Tensor
 from crypto.lwe import Sealer, Unsealer, add, seal_parts, unseal_parts
+from crypto.parallel import cores
 from crypto.vector import VectorShape
 
 SITES, K_MAX, N_MAX, TENSORS = 4, 16, 1000, 120
@@ -31,7 +33,8 @@ STUDY = uuid.UUID(int=1)
 class Bench:
     """Sites' updates are drawn again from their seeds, so that memory is that of one site and one sum."""
 
-    def __init__(self, parameters: int, folder: Path) -> None:
+    def __init__(self, parameters: int, folder: Path, threads: int) -> None:
+        self.threads = threads
         self.layout = _layout(parameters)
         self.bounds = [1.0] * len(self.layout.tensors)
         self.shape = VectorShape.of(self.layout)
@@ -57,6 +60,7 @@ class Bench:
             lambda: count_vector(self.samples(site), N_MAX, encoder.clipped, recipe),
             self.shape,
             self.format,
+            self.threads,
         )
         return sealer, list(parts)
 
@@ -77,6 +81,7 @@ class Bench:
             self.bounds,
             self.format,
             lambda counts: counts.capped_samples / N_MAX,
+            self.threads,
         )
         return mean
 
@@ -163,14 +168,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(arguments.parameters, Path(folder))
-        rows = {"sealed": measure_sealed(bench, arguments.repeats), "plain": measure_plain(bench, arguments.repeats)}
+        benches = {threads: Bench(arguments.parameters, Path(folder), threads) for threads in (1, cores())}
+        rows = {f"sealed, {n} threads": measure_sealed(bench, arguments.repeats) for n, bench in benches.items()}
+        rows["plain fp32"] = measure_plain(benches[1], arguments.repeats)
     for name, figures in rows.items():
         for figure, value in figures.items():
             print(json.dumps({"benchmark": "sealing", "case": name, "parameters": arguments.parameters, figure: value}))
-    print(f"\n{'':16}{'sealed':>14}{'plain fp32':>14}")
-    for figure in rows["plain"]:
-        print(f"{figure:16}{rows['sealed'][figure]:>14.4g}{rows['plain'][figure]:>14.4g}")
+    print(f"\n{'':16}" + "".join(f"{name:>20}" for name in rows))
+    for figure in rows["plain fp32"]:
+        print(f"{figure:16}" + "".join(f"{figures[figure]:>20.4g}" for figures in rows.values()))
 
 
 if __name__ == "__main__":

@@ -1,40 +1,46 @@
 """Adding contributions up, and opening the sum into the next model. Every function may be killed and run again.
 
-The coordinator adds 32-bit integers that mean nothing to it. Memory is two parts a thread, for any number of sites.
+The coordinator adds numbers that mean nothing to it. Memory is a few parts a thread, for any number of sites.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
-from coordinator import metrics
+from coordinator.adoption import pooled
 from coordinator.rounds.work import Revealed, Work
 from coordinator.store.blobs import Blobs, Stored, model_key, part_key, sum_key
-from crypto.canonical import canonical, sha256
+from crypto.canonical import sha256
+from crypto.ckks_public import PublicContext
+from crypto.errors import Malformed, OpeningRefused
 from crypto.lanes import adapt_bounds
+from crypto.manifest import BodyOpening
+from crypto.model_file import next_model
+from crypto.parallel import cores
 from crypto.schemes import scheme
 
-THREADS: Final = 2
-MODEL_FORMAT: Final = "pleura/model/v1"
+THREADS: Final = cores()
 
 # Called between parts, in the caller's thread: it renews the lease, or raises to break the work off.
 Beat = Callable[[], None]
 
 
 class PartLost(Exception):
-    """A stored part is gone or damaged, so the sum cannot be formed."""
+    """A stored part is gone, damaged, or cannot be added, so the sum cannot be formed."""
 
 
-def add_up(blobs: Blobs, work: Work, beat: Beat) -> float:
+def add_up(blobs: Blobs, work: Work, beat: Beat, public: PublicContext | None = None) -> float:
     """Write the sum of each part to the blob store, and return the seconds it took; sums already there are kept.
+
+    Args:
+        public: the epoch's public context, under `ckks`.
 
     Raises:
         PartLost: naming the site and the part.
@@ -44,7 +50,7 @@ def add_up(blobs: Blobs, work: Work, beat: Beat) -> float:
     sizes = scheme(work.plan.scheme).part_sizes(work.plan, work.layout)
     missing = [number for number in range(len(sizes)) if not blobs.exists(sum_key(work.round_id, number))]
     with ThreadPoolExecutor(THREADS) as pool:
-        waiting = [pool.submit(_add_part, blobs, work, number, sizes[number]) for number in missing]
+        waiting = [pool.submit(_add_part, blobs, work, number, sizes[number], public) for number in missing]
         try:
             for done in waiting:
                 done.result()
@@ -55,89 +61,92 @@ def add_up(blobs: Blobs, work: Work, beat: Beat) -> float:
     return time.perf_counter() - started
 
 
-def reveal(blobs: Blobs, work: Work, secret_sum: Sequence[int], lowest_bounds: Sequence[float], beat: Beat) -> Revealed:
+def reveal(
+    blobs: Blobs,
+    work: Work,
+    secret_sum: Sequence[int],
+    lowest_bounds: Sequence[float],
+    beat: Beat,
+    body: BodyOpening | None = None,
+) -> Revealed:
     """Open the sums, and write the next model's file.
 
     Args:
-        secret_sum: 2,048 integers from an opener, not trusted.
+        secret_sum: 2,048 integers that the answers gave, not trusted; none under `ckks`.
         lowest_bounds: for each tensor, of all plans of the study so far.
+        body: under `ckks`, the answer of the opener, which uploaded the opened parts before.
 
     Raises:
-        OpeningRefused: `secret_sum` does not open these sums, or a contribution was malformed.
+        OpeningRefused: `secret_sum` or the opened parts do not open these sums, or a contribution was malformed.
         PartLost, DiskFull: as in `add_up`.
     """
     started = time.perf_counter()
-    add_up(blobs, work, beat)
-    plan, contributors = work.plan, len(work.ballot.manifests)
-    opened = scheme(plan.scheme).reveal(plan, work.layout, _totals(blobs, work, beat), secret_sum, contributors)
+    plan, contributors, by_name = work.plan, len(work.ballot.manifests), scheme(work.plan.scheme)
+    sizes = by_name.opened_sizes(plan, work.layout)
+    if sizes:
+        totals = _opened_parts(blobs, work.round_id, sizes, body, beat)
+    else:
+        add_up(blobs, work, beat)
+        totals = _totals(blobs, work, beat)
+    opened = by_name.reveal(plan, work.layout, totals, secret_sum, contributors)
     bounds, model, counts = list(plan.bounds), None, opened.counts
     if opened.mean is not None:
         stored = _write_model(blobs, work, opened.mean)
         model = (stored.sha256, stored.size)
         bounds = adapt_bounds(bounds, counts.clipped, work.layout, contributors, lowest_bounds)
-    named = metrics.named_counts(counts.recipe, work.layout.counts)
-    pooled = {
-        "samples": counts.samples,
-        "capped_samples": counts.capped_samples,
-        "clipped": list(counts.clipped),
-        "recipe": {name: values.tolist() for name, values in named.items()},
-    }
-    return Revealed(model, bounds, pooled, metrics.measures(named), time.perf_counter() - started)
+    return Revealed(model, bounds, *pooled(counts, work.layout), time.perf_counter() - started)
 
 
-def _add_part(blobs: Blobs, work: Work, number: int, size: int) -> None:
-    total, part = np.zeros(size // 4, np.uint32), memoryview(bytearray(size))
+def _add_part(blobs: Blobs, work: Work, number: int, size: int, public: PublicContext | None) -> None:
+    adder = scheme(work.plan.scheme).adder(work.plan, work.layout, number, public)
+    buffer = memoryview(bytearray(size))
     for signed in work.ballot.manifests:
         manifest = signed.message
-        _read_part(blobs, part_key(work.round_id, manifest.site, "body", number), manifest.parts[number], part)
-        scheme(work.plan.scheme).add(total, part)
-    blobs.put_bytes(sum_key(work.round_id, number), total.data.cast("B"))
+        key = part_key(work.round_id, manifest.site, "body", number)
+        part = _read_part(blobs, key, manifest.parts[number], buffer)
+        try:
+            adder.add(part)
+        except Malformed as error:
+            raise PartLost(f"{key} cannot be added: {error}") from None
+    blobs.put_bytes(sum_key(work.round_id, number), adder.total())
 
 
-def _read_part(blobs: Blobs, key: str, digest: str, part: memoryview) -> None:
-    """Hashed again, as a bit that fell over on the disk would end up in the model."""
+def _read_part(blobs: Blobs, key: str, digest: str, buffer: memoryview) -> memoryview:
+    """The part, in `buffer`. Hashed again, as a bit that fell over on the disk would end up in the model."""
     try:
         with blobs.open(key) as file:
-            size = file.readinto(part)  # type: ignore[attr-defined]
+            part = buffer[: file.readinto(buffer)]  # type: ignore[attr-defined]
     except FileNotFoundError:
         raise PartLost(f"{key} is not in the blob store any more") from None
-    if size != part.nbytes or sha256(part) != digest:
+    if sha256(part) != digest:
         raise PartLost(f"{key} was damaged in the blob store")
+    return part
 
 
-def _totals(blobs: Blobs, work: Work, beat: Beat) -> Iterator[NDArray[np.uint32]]:
+def _totals(blobs: Blobs, work: Work, beat: Beat) -> Iterator[bytes]:
     for number in range(len(scheme(work.plan.scheme).part_sizes(work.plan, work.layout))):
         beat()
-        yield np.frombuffer(blobs.read(sum_key(work.round_id, number)), np.uint32)
+        yield blobs.read(sum_key(work.round_id, number))
+
+
+def _opened_parts(
+    blobs: Blobs, round_id: UUID, sizes: Sequence[int], body: BodyOpening | None, beat: Beat
+) -> Iterator[bytes]:
+    """What the opener uploaded. Whatever is wrong with it, another opener may still put right."""
+    if body is None or len(body.parts) != len(sizes):
+        raise OpeningRefused(f"the opener did not sign for just {len(sizes)} opened parts")
+    for number, (size, digest) in enumerate(zip(sizes, body.parts, strict=True)):
+        beat()
+        try:
+            part = blobs.read(part_key(round_id, body.site, "opened", number))
+        except FileNotFoundError:
+            raise OpeningRefused(f"opened part {number} is not in the blob store") from None
+        if len(part) != size or sha256(part) != digest:
+            raise OpeningRefused(f"opened part {number} in the blob store is not the one that the opener signed for")
+        yield part
 
 
 def _write_model(blobs: Blobs, work: Work, mean: NDArray[np.float32]) -> Stored:
-    """The base model plus the mean update, in the form of `pleura-participant model new`, with study and round.
-
-    The sum takes the place of `mean`, so that it is not in memory twice.
-    """
     plan = work.plan
-    base = load(blobs.read(model_key(plan.base_model)))
-    tensors = {}
-    for tensor, place in work.layout.slices():
-        mean[place] += base[tensor.name].reshape(-1)
-        tensors[tensor.name] = mean[place].reshape(tensor.shape)
-    metadata = {
-        "format": MODEL_FORMAT,
-        "layout": canonical(work.layout.to_json()).decode(),
-        "recipe": canonical(work.recipe).decode(),
-        "study": str(plan.study),
-        "round": str(plan.round),
-    }
-    data = _with_sorted_metadata(save(tensors, metadata))
+    data = next_model(blobs.read(model_key(plan.base_model)), work.layout, mean, work.recipe, plan.study, plan.round)
     return blobs.put_bytes(model_key(sha256(data)), data)
-
-
-def _with_sorted_metadata(data: bytes) -> bytes:
-    """The same file in one spelling: safetensors writes metadata in random order, so a second reveal would differ."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight, as the format wants it
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]

@@ -13,7 +13,21 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.staticfiles import StaticFiles
 
 from coordinator import problems
-from coordinator.api import contributions, enrolment, keys, models, openapi, public, rounds, studies
+from coordinator.api import (
+    answers,
+    contributions,
+    enrolment,
+    keys,
+    models,
+    openapi,
+    outcomes,
+    public,
+    rounds,
+    sealed_models,
+    spot_checks,
+    studies,
+    sums,
+)
 from coordinator.clock import Clock, SystemClock
 from coordinator.conductor import Conductor
 from coordinator.limits import BodyLimit
@@ -32,8 +46,13 @@ _ROUTERS: Final = (
     studies.router,
     keys.router,
     rounds.router,
+    answers.router,
+    outcomes.router,
+    sums.router,
+    spot_checks.router,
     contributions.router,
     models.router,
+    sealed_models.router,
     pages.router,
 )
 

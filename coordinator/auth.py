@@ -104,7 +104,10 @@ def verify_token(token: str, site: Site, coordinator: UUID, now: float) -> Claim
     except jwt.MissingRequiredClaimError as error:
         raise TokenInvalid(f"This token lacks a claim: {error.claim}.") from error
     except jwt.InvalidTokenError as error:
-        raise TokenInvalid("This token does not verify under the key that the site enrolled with.") from error
+        raise TokenInvalid(
+            "This token does not verify under the key that the site enrolled with last. If it enrolled again, "
+            "its former home folder is of no use any more."
+        ) from error
     _check_claims(claims, site, now)
     return Claims(claims["jti"], float(claims["exp"]))
 

@@ -6,12 +6,14 @@ the command line or the settings are wrong.
 
 from __future__ import annotations
 
+import shlex
 import threading
 from types import FrameType
 from typing import Annotated, Final
 
 import typer
 import uvicorn
+from sqlalchemy.orm import Session
 
 from coordinator import logs, study_commands
 from coordinator.api.values import Site
@@ -21,10 +23,21 @@ from coordinator.terminal import AsJson, ConfigFile, DataDir, actor, err, moment
 
 _GRACE_SECONDS: Final = 3  # a waiting agent asks again by itself
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The coordinator of a Pleura federation.")
-operator_app = typer.Typer(no_args_is_help=True, help="People who may steer or read over HTTP.")
-site_app = typer.Typer(no_args_is_help=True, help="Refuse a site's calls, or admit them again.")
-audit_app = typer.Typer(no_args_is_help=True, help="The hash-chained log.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # they may hold tokens
+    help="The coordinator of a Pleura federation.",
+)
+operator_app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_show_locals=False, help="People who may steer or read over HTTP."
+)
+site_app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    help="Refuse a site's calls, admit them again, or let it take new keys.",
+)
+audit_app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help="The hash-chained log.")
 for name, group in {
     "operator": operator_app,
     "study": study_commands.app,
@@ -148,13 +161,43 @@ def site_readmit(name: str, data_dir: DataDir = None, config: ConfigFile = None)
     _suspend(name, False, data_dir, config)
 
 
+@site_app.command("reinvite")
+def site_reinvite(
+    name: Annotated[str, typer.Argument(metavar="SITE", help="Its name or id.")],
+    hours: Annotated[float, typer.Option(min=0.01, help="How long the invitation is good.")] = 72,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a site that lost its keys enrol again with new ones. The invitation is shown this once."""
+
+    def renew(session: Session) -> tuple[tables.Site, str, float]:
+        site = sites.by_reference(session, name)
+        return site, *invitations.renew(session, site, hours, actor(), services.clock.now())
+
+    with opened(data_dir, config) as services:
+        site, invitation, expires = services.store.run("reinvite site", renew)
+    if as_json:
+        print_json({"site": str(site.id), "name": site.name, "invitation": invitation, "expires": expires})
+        return
+    err.print(
+        f"When it is used, the present keys of {site.name} are refused at once, its studies get new keys, and every "
+        f"peer has to approve it anew. In a fresh home folder, at that hospital only:\n"
+        f"  pleura-participant init --name {shlex.quote(site.name)} ...\n"
+        "  pleura-participant enrol INVITATION\n"
+        f"Invitation for {site.name} to enrol again, good until {moment(expires)} UTC, shown this once:",
+        markup=False,
+    )
+    print(invitation)
+
+
 def _suspend(name: str, suspended: bool, data_dir: DataDir, config: ConfigFile) -> None:
     with opened(data_dir, config) as services:
         now = services.clock.now()
         site = services.store.run(
             "suspend site", lambda session: sites.set_suspended(session, name, suspended, actor(), now)
         )
-    err.print(f"{site.name} is {site.state}.")
+    err.print(f"{site.name} is {site.state}{'; its studies get new keys' if suspended else ''}.", markup=False)
 
 
 @audit_app.command("verify")

@@ -10,25 +10,42 @@ import logging
 import os
 import socket
 import threading
-from typing import Final
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from coordinator import aggregation
+from coordinator import adoption, aggregation
 from coordinator.aggregation import Beat, PartLost
 from coordinator.clock import Clock
+from coordinator.contexts import context_of
 from coordinator.rounds.planning import NotYet, plan_round
 from coordinator.rounds.states import View
-from coordinator.rounds.steps import Aggregate, AskOpener, Close, Fail, Reveal, ShowBallot, Step, Sweep, Wait, next_step
+from coordinator.rounds.steps import (
+    Adopt,
+    Aggregate,
+    AskOpener,
+    Close,
+    Fail,
+    Reveal,
+    ShowBallot,
+    Step,
+    Sweep,
+    Wait,
+    next_step,
+)
 from coordinator.store import leases, rounds
-from coordinator.store.blobs import Blobs, parts_prefix, sums_prefix
+from coordinator.store.blobs import Blobs
 from coordinator.store.database import Store
 from coordinator.store.leases import Lease, LeaseLost
+from crypto.checks import takes_votes
 from crypto.errors import OpeningRefused
-from crypto.manifest import Opening
-from crypto.wire import Signed
+from crypto.manifest import BodyOpening
+from crypto.plan import Plan
+from crypto.schemes import scheme
 
 LEASE_SECONDS: Final = 15.0
 TICK_SECONDS: Final = 0.25
@@ -36,8 +53,24 @@ TICK_SECONDS: Final = 0.25
 log = logging.getLogger(__name__)
 
 
+T = TypeVar("T")
+
+
 class Stopping(Exception):
     """Long work breaks off because the process is ending."""
+
+
+def beating(work: Callable[[], T], beat: Beat) -> T:
+    """What `work` returns, done beside the beat: it may take long, where many answers are wrong."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(work)
+        while True:
+            try:
+                return waiting.result(timeout=1.0)
+            except TimeoutError:
+                if waiting.done():  # it raised a TimeoutError itself
+                    raise
+                beat()
 
 
 class Conductor:
@@ -165,39 +198,61 @@ class Conductor:
                 self._store.run("show ballot", lambda s: rounds.show_ballot(s, lease, now))
             case AskOpener(site):
                 self._store.run("ask opener", lambda s: rounds.ask_opener(s, lease, site, now))
-            case Reveal(opener):
-                self._reveal(lease, opener)
+            case Reveal(openers):
+                self._reveal(lease, openers)
+            case Adopt(content):
+                self._adopt(lease, content)
             case Fail(reason):
                 self._store.run("fail round", lambda s: rounds.fail(s, lease, reason, now))
             case Sweep():
-                self._blobs.delete_prefix(parts_prefix(lease.round_id))
-                self._blobs.delete_prefix(sums_prefix(lease.round_id))
+                for folder in self._store.read("find leftovers", lambda s: rounds.leftovers(s, lease.round_id)):
+                    self._blobs.delete_prefix(folder)
                 self._store.run("sweep round", lambda s: rounds.record_sweep(s, lease, now))
 
     def _aggregate(self, lease: Lease) -> None:
         work = self._store.read("read ballot", lambda s: rounds.work(s, lease.round_id))
         try:
-            seconds = aggregation.add_up(self._blobs, work, self._beat(lease))
+            public = context_of(self._store, self._blobs, work.plan) if work.plan.scheme == "ckks" else None
+            seconds = aggregation.add_up(self._blobs, work, self._beat(lease), public)
         except PartLost as lost:
             self._fail(lease, str(lost))
         else:
             self._store.run("record sums", lambda s: rounds.record_sums(s, lease, seconds))
 
-    def _reveal(self, lease: Lease, opener: UUID) -> None:
+    def _reveal(self, lease: Lease, openers: Sequence[UUID]) -> None:
         work = self._store.read("read ballot", lambda s: rounds.work(s, lease.round_id))
-        opening = Signed[Opening].from_json(
-            self._store.read("read opening", lambda s: rounds.opening(s, lease.round_id, opener))
-        )
+        roster, answers = self._store.read("read answers", lambda s: rounds.answers(s, lease.round_id, openers))
         lowest = self._store.read("read bounds", lambda s: rounds.lowest_bounds(s, work.plan.study))
+        beat = self._beat(lease)
         try:
-            revealed = aggregation.reveal(self._blobs, work, opening.message.secret_sum, lowest, self._beat(lease))
+            opened = beating(lambda: scheme(work.plan.scheme).combine(work.plan, roster, answers), beat)
+            body = next((answer for answer in answers if isinstance(answer, BodyOpening)), None)
+            revealed = aggregation.reveal(self._blobs, work, opened.values, lowest, beat, body)
         except PartLost as lost:
             self._fail(lease, str(lost))
         except OpeningRefused as refused:
-            reason, now = str(refused), self._clock.now()
-            self._store.run("reject opening", lambda s: rounds.reject_opening(s, lease, opener, reason, now))
+            self._reject(lease, work.plan, openers, str(refused))
         else:
-            self._store.run("complete round", lambda s: rounds.complete(s, lease, revealed, self._clock.now()))
+            self._store.run(
+                "complete round", lambda s: rounds.complete(s, lease, revealed, opened.wrong, self._clock.now())
+            )
+
+    def _adopt(self, lease: Lease, content: str) -> None:
+        """The members opened the sum; here their word is all there is of the new model."""
+        now = self._clock.now()
+        work = self._store.read("read ballot", lambda s: rounds.work(s, lease.round_id))
+        shown, outcome = self._store.read("read outcome", lambda s: rounds.outcome(s, lease.round_id, content))
+        lowest = self._store.read("read bounds", lambda s: rounds.lowest_bounds(s, work.plan.study))
+        adopted = adoption.adopt(work, outcome, lowest, now - shown)
+        self._store.run("adopt outcome", lambda s: rounds.adopt(s, lease, adopted, content, now))
+
+    def _reject(self, lease: Lease, plan: Plan, openers: Sequence[UUID], reason: str) -> None:
+        """One opener's answer was wrong; or some of several were, and with more of them it may show which."""
+        now = self._clock.now()
+        if takes_votes(plan):
+            self._store.run("reject opening", lambda s: rounds.reject_opening(s, lease, openers[0], reason, now))
+        else:
+            self._store.run("note trial", lambda s: rounds.note_trial(s, lease, len(openers), reason, now))
 
     def _fail(self, lease: Lease, reason: str) -> None:
         self._store.run("fail round", lambda s: rounds.fail(s, lease, reason, self._clock.now()))

@@ -10,6 +10,7 @@
     │   ├── RoleMissing         a site where an operator is needed, an auditor where an operator is, ...
     │   ├── SiteSuspended       the operator suspended this site
     │   ├── NotAMember          the site did not join the study, or is not on the plan's roster
+    │   ├── KeyLimit            more key blobs than a member may store
     │   └── InvitationRefused   InvitationInvalid, InvitationUsed, InvitationExpired
     ├── NotFound                no such study, round, model, ...
     ├── Conflict                right message, wrong moment
@@ -84,6 +85,10 @@ class SiteSuspended(Forbidden):
 
 class NotAMember(Forbidden):
     """The site did not join this study, or is not on the roster of this plan."""
+
+
+class KeyLimit(Forbidden):
+    """More public contexts and wraps than a member of a study may store."""
 
 
 class InvitationRefused(Forbidden):

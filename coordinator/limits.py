@@ -100,6 +100,8 @@ class BodyLimit:
             return self._model_bytes
         if scope["method"] == "PUT" and path.rpartition("/")[0].rpartition("/")[2] in ("parts", "key-parts", "keys"):
             return PART_BYTES
+        if scope["method"] == "PUT" and path.rpartition("/")[0].endswith("/envelopes"):  # a sealed model
+            return self._model_bytes
         return self._message_bytes
 
 

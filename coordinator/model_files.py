@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from coordinator.aggregation import MODEL_FORMAT
 from coordinator.errors import ModelRefused
 from coordinator.store import audit, models
 from coordinator.store.blobs import READ_BYTES, Blobs, model_key
@@ -21,6 +20,7 @@ from coordinator.store.tables import Model
 from crypto.canonical import digest, parse
 from crypto.errors import Malformed
 from crypto.layout import Layout, Tensor
+from crypto.model_file import MODEL_FORMAT
 
 _LENGTH_BYTES: Final = 8
 
@@ -44,8 +44,8 @@ def check(path: Path) -> Description:
             description = _describe(file.metadata() or {})
             _check_names(set(file.keys()), description.layout)
             for tensor in description.layout.tensors:
-                _check_tensor(tensor, file.get_tensor(tensor.name))
-    except (SafetensorError, TypeError) as error:  # TypeError: a type that numpy does not have, such as bfloat16
+                _check_tensor(tensor, file)
+    except SafetensorError as error:
         raise ModelRefused(f"This is no safetensors file of float32 tensors: {error}.") from error
     return description
 
@@ -73,13 +73,15 @@ def _check_names(names: set[str], layout: Layout) -> None:
         raise ModelRefused(f"The tensors are not the layout's: missing {missing[:5]}, not in it {extra[:5]}.")
 
 
-def _check_tensor(tensor: Tensor, values: np.ndarray[Any, Any]) -> None:
-    if values.dtype != np.float32 or values.shape != tensor.shape:
+def _check_tensor(tensor: Tensor, file: Any) -> None:
+    """Its type and shape come first: a type that numpy lacks cannot be read, and fails in several ways."""
+    header = file.get_slice(tensor.name)
+    if header.get_dtype() != "F32" or tuple(header.get_shape()) != tensor.shape:
         raise ModelRefused(
-            f"The tensor {tensor.name} is {values.dtype} {list(values.shape)}; the layout says float32 "
+            f"The tensor {tensor.name} is {header.get_dtype()} {header.get_shape()}; the layout says F32 "
             f"{list(tensor.shape)}."
         )
-    if not np.isfinite(values).all():
+    if not np.isfinite(file.get_tensor(tensor.name)).all():
         raise ModelRefused(f"The tensor {tensor.name} holds a NaN or an infinity.")
 
 

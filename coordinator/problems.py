@@ -45,6 +45,7 @@ PROBLEMS: Final[Mapping[type[Exception], Entry]] = {
     errors.RoleMissing: Entry(403, "role-missing", "This call belongs to another kind of caller"),
     errors.SiteSuspended: Entry(403, "site-suspended", "This site is suspended"),
     errors.NotAMember: Entry(403, "not-a-member", "This site is not a member"),
+    errors.KeyLimit: Entry(403, "key-limit", "This site has stored too many key blobs"),
     errors.InvitationRefused: Entry(403, "invitation-refused", "This invitation admits nobody"),
     errors.InvitationInvalid: Entry(403, "invitation-invalid", "This invitation is not valid"),
     errors.InvitationUsed: Entry(403, "invitation-used", "This invitation was used before"),

@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 
 from coordinator import model_files
 from coordinator.api.values import Study, StudyWish
-from coordinator.store import history, memberships, studies, tables
+from coordinator.store import epochs, history, memberships, studies, tables
 from coordinator.terminal import AsJson, ConfigFile, DataDir, actor, opened, out, print_json, print_table
+from crypto.schemes import SCHEMES
 
-app = typer.Typer(no_args_is_help=True, help="Create studies and steer them.")
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help="Create studies and steer them.")
+_SCHEMES = "Aggregation scheme. " + " ".join(f"{name}: {each.trust}" for name, each in SCHEMES.items())
 Reference = Annotated[str, typer.Argument(metavar="STUDY", help="Its name, its id, or the id's beginning.")]
 
 
@@ -23,8 +25,10 @@ def study_create(
         Path, typer.Option(exists=True, dir_okay=False, help="As `pleura-participant model new` wrote it.")
     ],
     name: Annotated[str, typer.Option(help="What people call the study.")],
-    scheme: Annotated[str, typer.Option(help="Aggregation scheme.")] = "lwe-ckks",
-    release: Annotated[str, typer.Option(help="Who holds readable models: open, coordinator and members.")] = "open",
+    scheme: Annotated[str, typer.Option(help=_SCHEMES)] = "lwe-ckks",
+    release: Annotated[
+        str, typer.Option(help="Who can read the models: open, also this coordinator; members, the hospitals alone.")
+    ] = "open",
     rounds: Annotated[int | None, typer.Option(help="Training rounds (else the recipe's).")] = None,
     minimum_contributors: Annotated[int | None, typer.Option(help="Fewest contributors (else the recipe's).")] = None,
     expected_sites: Annotated[int | None, typer.Option(help="Wait for so many sites before the first round.")] = None,
@@ -85,6 +89,22 @@ def study_start(study: Reference, data_dir: DataDir = None, config: ConfigFile =
 def study_pause(study: Reference, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """No new round begins; the one that is running ends."""
     _move("pause", study, data_dir, config, as_json)
+
+
+@app.command("rekey")
+def study_rekey(study: Reference, data_dir: DataDir = None, config: ConfigFile = None) -> None:
+    """Give up the study's key, as it is old or may be known: a member deals a new one before the next round."""
+
+    def rekey(session: Session) -> tables.Study:
+        row = studies.by_reference(session, study)
+        epochs.retire(session, row.id, services.clock.now(), actor(), "an operator asked for a new key")
+        return row
+
+    with opened(data_dir, config) as services:
+        row = services.store.run("rekey study", rekey)
+    has_keys = row.scheme != "lwe-shamir"
+    words = "a member deals a new key before the next round" if has_keys else f"{row.scheme} has no key that lasts"
+    out.print(f"{row.name}: {words}", markup=False)
 
 
 @app.command("resume")
@@ -156,7 +176,9 @@ def _print_study(row: tables.Study, as_json: bool) -> None:
         print_json(_study_json(row))
         return
     out.print(f"{row.name} ({row.id}) is {row.state}{': ' + row.reason if row.reason else ''}", markup=False)
+    held = ", held by the members only" if row.release == "members" and row.current_model != row.first_model else ""
     out.print(
         f"{row.completed} of {row.rounds} rounds, {row.scheme}, weighting by {row.weighting}, "
-        f"at least {row.minimum_contributors} contributors; model {row.current_model[:12]}"
+        f"at least {row.minimum_contributors} contributors; model {row.current_model[:12]}{held}"
     )
+    out.print(f"{row.scheme}: {SCHEMES[row.scheme].trust}", markup=False)

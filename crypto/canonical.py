@@ -15,11 +15,12 @@ def canonical(value: Any) -> bytes:
     """RFC 8785 bytes of a JSON value.
 
     Raises:
-        Malformed: the value is not JSON (a NaN, an integer beyond 2^53, a key that is no string).
+        Malformed: the value is not JSON (a NaN, an integer beyond 2^53, a key that is no string, or half a surrogate
+            pair in one), or nested too deeply to be written.
     """
     try:
         return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise Malformed(f"this value has no canonical JSON form: {error}") from error
 
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 from crypto.epoch import Approval, EpochRecord, WrapAddition
 from crypto.errors import InvalidSignature, Malformed, WrongDigest
 from crypto.identity import PublicIdentity, verify
-from crypto.manifest import Ballot, Manifest, Opening, Refusal, Vote
-from crypto.plan import Plan, Roster
+from crypto.manifest import Answer, Ballot, BodyOpening, Manifest, Opening, Refusal, ShareOpening, Vote
+from crypto.plan import Plan, Roster, draw
 from crypto.wire import Signed
+
+A = TypeVar("A", bound=Answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,7 @@ def check_roster(plan: Plan, roster: Roster) -> Roster:
         WrongDigest: another roster than the plan names.
         Malformed: it does not fit the plan.
     """
-    if roster.digest != plan.roster:
-        raise WrongDigest("this roster is not the one that the plan names by its digest")
+    _check_named(plan, roster)
     if roster.study != plan.study:
         raise Malformed("the plan's roster belongs to another study")
     for member in roster.members:
@@ -48,6 +50,8 @@ def check_roster(plan: Plan, roster: Roster) -> Roster:
     for site in plan.expected:
         if roster.member(site) is None:
             raise Malformed(f"the plan expects a contribution of site {site}, which is not on its roster")
+    if plan.expected != draw(roster, plan.round, plan.attempt, len(plan.expected)):
+        raise Malformed("the plan asks other members for contributions than those that its draw gives")
     if plan.threshold is not None and plan.threshold > len(roster.members):
         raise Malformed(f"the plan wants shares of {plan.threshold} sites; its roster has {len(roster.members)}")
     return roster
@@ -141,11 +145,12 @@ def check_ballot(
         own_minimum: fewest contributors that this site's own policy accepts; the plan may demand more.
 
     Raises:
-        WrongDigest: the ballot, or a manifest in it, is for another plan.
+        WrongDigest: the ballot, or a manifest in it, is for another plan; or the roster is not the plan's.
         InvalidSignature: a manifest is not by the member it names.
         Malformed: too few or too many contributors, a site that is not expected, or another manifest under this
             site's name than the one it signed.
     """
+    _check_named(plan, roster)
     if ballot.plan != plan.digest:
         raise WrongDigest("this ballot is for another plan than the one this site accepted last")
     manifests = [check_manifest(signed, plan, roster) for signed in ballot.manifests]
@@ -197,8 +202,19 @@ def votes_needed(roster: Roster) -> int:
     return len(roster.members) // 2 + 1
 
 
-def check_opening(signed: Signed[Opening], ballot_digest: str, roster: Roster) -> Opening:
-    """The opening, if a member signed it, for this ballot.
+def takes_votes(plan: Plan) -> bool:
+    """Whether a ballot is voted on before anyone opens. Under lwe-shamir every answer is one site's vote already."""
+    return plan.scheme != "lwe-shamir"
+
+
+def answer_kind(plan: Plan) -> type[Answer]:
+    """What answers a ballot of this plan."""
+    kinds: dict[str, type[Answer]] = {"lwe-ckks": Opening, "lwe-shamir": ShareOpening, "ckks": BodyOpening}
+    return kinds[plan.scheme]
+
+
+def check_opening(signed: Signed[A], ballot_digest: str, roster: Roster) -> A:
+    """The answer, if a member signed it, for this ballot.
 
     Raises:
         WrongDigest: it is for another ballot.
@@ -221,6 +237,11 @@ def check_refusal(signed: Signed[Refusal], about: str, roster: Roster) -> Refusa
     if refusal.about != about:
         raise WrongDigest(f"the refusal of site {refusal.site} is about another plan or ballot")
     return refusal
+
+
+def _check_named(plan: Plan, roster: Roster) -> None:
+    if roster.digest != plan.roster:
+        raise WrongDigest("this roster is not the one that the plan names by its digest")
 
 
 def _author(site: UUID, roster: Roster) -> PublicIdentity:

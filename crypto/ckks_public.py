@@ -1,7 +1,8 @@
-"""CKKS with the public key only: encrypt a key part, check one, add some. Safe to import anywhere.
+"""CKKS with the public key only: encrypt slots, check ciphertexts, add them. Safe to import anywhere.
 
-TenSEAL is the library below. A key part is one TenSEAL `CKKSVector` of 2,048 slots. TenSEAL starts threads for every
-context, so that one context is kept for each key and process.
+TenSEAL is the library below. A ciphertext here is one TenSEAL `CKKSVector` of 2,048 slots: a key part of `lwe-ckks` is
+one of integers, a body part of `ckks` is a row of them (`crypto.ckks_body`). TenSEAL starts threads for every context,
+so that one context is kept for each key and process.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ SCALE: Final = 2.0**CKKS_SCALE_BITS
 CONTEXT_LIMIT: Final = 1 << 22  # bytes; a public context has some 118,000
 KEY_PART_LIMIT: Final = 1 << 17  # bytes; a key part has some 59,000
 
-# A protobuf message CKKSVectorProto with one chunk of 2,048 slots, one ciphertext and the scale.
+# A protobuf message CKKSVectorProto with one chunk of 2,048 slots, one ciphertext and, after _SCALE, the scale.
 _HEAD = b"\x0a\x02" + bytes((CKKS_SLOTS & 0x7F | 0x80, CKKS_SLOTS >> 7)) + b"\x12"
-_TAIL = b"\x19" + struct.pack("<d", SCALE)
+_SCALE = b"\x19"
 
 _loaded: WeakValueDictionary[str, ts.Context] = WeakValueDictionary()
 
@@ -70,7 +71,17 @@ class PublicContext:
         numbers = np.asarray(values, np.float64)
         if numbers.shape != (CKKS_SLOTS,):
             raise ValueError(f"a key part has {CKKS_SLOTS} values, not {numbers.shape}")
-        return bytes(ts.ckks_vector(self.context, numbers.tolist()).serialize())
+        return self.encrypt_slots(numbers, CKKS_SCALE_BITS)
+
+    def encrypt_slots(self, slots: NDArray[np.floating[Any]], scale_bits: int) -> bytes:
+        """A fresh ciphertext of 2,048 numbers at the scale 2^scale_bits.
+
+        Raises:
+            ValueError: another number of values.
+        """
+        if slots.shape != (CKKS_SLOTS,):
+            raise ValueError(f"a ciphertext has {CKKS_SLOTS} slots, not {slots.shape}")
+        return bytes(ts.ckks_vector(self.context, slots.tolist(), scale=2.0**scale_bits).serialize())
 
 
 def _public_keys(context: ts.Context) -> tuple[bool, bool, bool]:
@@ -120,32 +131,45 @@ def sum_key_parts(context: ts.Context, key_parts: Sequence[bytes]) -> ts.CKKSVec
 
 def read_key_part(context: ts.Context, data: bytes) -> ts.CKKSVector:
     """The vector of a key part, checked as `check_key_part` says."""
-    _check_frame(data)
+    if len(data) > KEY_PART_LIMIT:
+        raise MalformedKeyPart(f"a key part has at most {KEY_PART_LIMIT} bytes, this one {len(data)}")
     try:
-        vector = ts.ckks_vector_from(context, bytes(data))
+        return read_ciphertext(context, data, CKKS_SCALE_BITS)
+    except Malformed as error:
+        raise MalformedKeyPart(f"a key part is one ciphertext; {error}") from None
+
+
+def read_ciphertext(context: ts.Context, data: bytes, scale_bits: int) -> ts.CKKSVector:
+    """One fresh or summed ciphertext of 2,048 slots at the top level and the exact scale.
+
+    Raises:
+        Malformed: anything else, or one that lies open.
+    """
+    _check_frame(data, scale_bits)
+    try:
+        vector = ts.ckks_vector_from(context, data)
         (ciphertext,) = vector.ciphertext()
     except (RuntimeError, ValueError) as error:  # what TenSEAL's exceptions arrive as
-        raise MalformedKeyPart(f"a key part that TenSEAL does not read under this context ({error})") from None
+        raise Malformed(f"TenSEAL does not read these bytes under this context ({error})") from None
     top = context.seal_context().data.first_parms_id()
     if ciphertext.size() != 2 or ciphertext.parms_id() != top or not ciphertext.is_ntt_form():
-        raise MalformedKeyPart("a key part is a fresh ciphertext of two polynomials at the top level; this one is not")
-    if ciphertext.scale != SCALE:
-        raise MalformedKeyPart(f"a key part has the scale 2^{CKKS_SCALE_BITS}, not {ciphertext.scale:g}")
+        raise Malformed("these bytes are no fresh ciphertext of two polynomials at the top level")
+    if ciphertext.scale != 2.0**scale_bits:
+        raise Malformed(f"its scale has to be 2^{scale_bits}, and is {ciphertext.scale:g}")
     if ciphertext.is_transparent():
-        raise MalformedKeyPart("a key part is encrypted; this one lies open")
+        raise Malformed("this one is not encrypted: it lies open")
     return vector
 
 
-def _check_frame(data: bytes) -> None:
+def _check_frame(data: bytes, scale_bits: int) -> None:
     """TenSEAL believes the slot counts it is told and reads beyond its memory where they are wrong: look first."""
-    if len(data) > KEY_PART_LIMIT:
-        raise MalformedKeyPart(f"a key part has at most {KEY_PART_LIMIT} bytes, this one {len(data)}")
-    ciphertext = len(data) - len(_HEAD) - 3 - len(_TAIL)
+    tail = _SCALE + struct.pack("<d", 2.0**scale_bits)
+    ciphertext = len(data) - len(_HEAD) - 3 - len(tail)
     length = bytes((ciphertext & 0x7F | 0x80, ciphertext >> 7 & 0x7F | 0x80, ciphertext >> 14 & 0x7F))
-    if ciphertext < 1 << 14 or not data.startswith(_HEAD + length) or not data.endswith(_TAIL):
-        raise MalformedKeyPart(
-            f"a key part is one ciphertext of {CKKS_SLOTS} slots at scale 2^{CKKS_SCALE_BITS} as TenSEAL writes it; "
-            f"these {len(data)} bytes are not, or were cut short"
+    if not 1 << 14 <= ciphertext < 1 << 21 or not data.startswith(_HEAD + length) or not data.endswith(tail):
+        raise Malformed(
+            f"these {len(data)} bytes are not {CKKS_SLOTS} slots at scale 2^{scale_bits} as TenSEAL writes them, "
+            "or were cut short"
         )
 
 

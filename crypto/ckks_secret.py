@@ -8,11 +8,20 @@ from typing import NoReturn, Self
 import numpy as np
 import tenseal as ts
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
-from crypto.ckks_public import SCALE, PublicContext, load_context, read_key_part, sum_key_parts
+from crypto.ckks_public import (
+    SCALE,
+    PublicContext,
+    load_context,
+    read_ciphertext,
+    read_key_part,
+    sum_key_parts,
+)
 from crypto.errors import Malformed, OpeningRefused
 from crypto.lwe import check_secret_sum
-from crypto.parameters import CKKS_DEGREE, CKKS_MODULI, CKKS_ROUNDING
+from crypto.parameters import CKKS_DEGREE, CKKS_MODULI, CKKS_OPENING_NOISE, CKKS_ROUNDING
+from crypto.sampling import fresh_key, keystream
 
 
 class SecretContext:
@@ -106,3 +115,22 @@ class SecretContext:
         secret_sum = rounded.astype(np.int64)
         check_secret_sum(secret_sum, len(key_parts))
         return secret_sum
+
+    def open_slots(self, data: bytes, scale_bits: int) -> NDArray[np.float64]:
+        """What one ciphertext of a body holds, float64 [2048], with `opening_noise` in it.
+
+        Without that noise, published values would tell about the key (Li and Micciancio, EUROCRYPT 2021).
+
+        Raises:
+            Malformed: no ciphertext as `crypto.ckks_public.read_ciphertext` describes it.
+        """
+        values = np.array(read_ciphertext(self._context, data, scale_bits).decrypt(), np.float64)
+        return values + opening_noise(values.size)
+
+
+def opening_noise(count: int) -> NDArray[np.float64]:
+    """Gaussian samples of deviation 2^-20 from the operating system's randomness, float64 [count]."""
+    words = keystream(fresh_key(), 0, 8 * count).view("<u8")
+    uniform = ((words >> 11) + 0.5) * 2.0**-53
+    noise: NDArray[np.float64] = ndtri(uniform) * CKKS_OPENING_NOISE
+    return noise

@@ -61,13 +61,22 @@ class EpochRecord(Message):
 
 
 class WrapAddition(Message):
-    """A newcomer's wrap, made and signed by a site that already holds the epoch's key."""
+    """A wrap for a member that lacks the key, made and signed by a site that holds it.
+
+    Where holder and recipient are one, there is no wrap: the site says that it opened one. `wrap.sha256` is then the
+    record's `context`, whose secret half it holds.
+    """
 
     kind_name: ClassVar[str] = "wrap-addition"
 
     epoch: Digest
     holder: SiteId
     wrap: Wrap
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether this is a site's word that it holds the key."""
+        return self.holder == self.wrap.recipient
 
 
 class Approval(Message):

@@ -104,6 +104,11 @@ def extend(
     return identity.sign(WrapAddition(epoch=record.digest, holder=me, wrap=wrap)), sealed
 
 
+def acknowledge(identity: Identity, me: UUID, record: EpochRecord) -> Signed[WrapAddition]:
+    """This site's word that it holds the epoch's key: nobody needs to pass it on to it any more."""
+    return identity.sign(WrapAddition(epoch=record.digest, holder=me, wrap=Wrap(recipient=me, sha256=record.context)))
+
+
 def _wrap(secret: SecretContext, member: Member, context: str, sender: UUID) -> bytes:
     recipient = PublicIdentity.of_member(member)
     return envelope.seal(recipient, secret.secret_bytes(), WRAP_LABEL, context, sender, member.site)

@@ -2,7 +2,8 @@
 
 A contribution is one vector of lanes: the update's values in the layout's order, zeros up to the end of a polynomial,
 then from a new polynomial on 64 canaries and the digits of the counts, zeros again. Sealing adds noise to each lane
-and summing adds the lanes of up to K_max contributors; the formats below leave room for both.
+and summing adds the lanes of up to K_max contributors; `LaneFormat` leaves room for both. The same vector in slots of
+CKKS has another `NumberFormat`, `crypto.slots.SlotFormat`; all functions here take either.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,40 @@ from crypto.parameters import (
 )
 
 _TOO_MUCH, _HARDLY = 1e-3, 1e-5  # fractions of a tensor's coordinates that were clipped
+_PIECE = 1 << 16  # values converted at a time: what that takes in doubles stays in the core's cache
 _LOWEST_BOUND, _HIGHEST_BOUND = 2.0**-16, 2.0**32
+
+
+class NumberFormat(Protocol):
+    """How a contribution's numbers lie in what is sealed and summed."""
+
+    @property
+    def Q(self) -> float:  # noqa: N802 - the protocol's name
+        """What a value at its bound is scaled to, and clipped at."""
+        ...
+
+    @property
+    def D(self) -> int:  # noqa: N802 - the protocol's name
+        """Bits of a count digit."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of a lane, before sealing and after opening: four bytes. Values are rounded where it is an integer."""
+        ...
+
+    @property
+    def canary_limit(self) -> float:
+        """Largest absolute value at which a summed canary counts as zero."""
+        ...
+
+    def lanes_of(self, digits: NDArray[np.int64]) -> NDArray[Any]:
+        """Digits of counts, each below 2^D, as lanes."""
+        ...
+
+    def digits_of(self, lanes: NDArray[Any]) -> NDArray[np.int64]:
+        """Sums of digits from opened lanes, their noise rounded away."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +104,26 @@ class LaneFormat:
         """
         return int(min(SECRET_BOUND * self.k_max, 2 ** (self.T - 1)))
 
+    @property
+    def dtype(self) -> np.dtype[np.int32]:
+        return np.dtype(np.int32)
+
+    def lanes_of(self, digits: NDArray[np.int64]) -> NDArray[np.int32]:
+        return (digits << self.T).astype(np.int32)
+
+    def digits_of(self, lanes: NDArray[np.int32]) -> NDArray[np.int64]:
+        return (lanes.astype(np.int64) + (1 << (self.T - 1))) >> self.T
+
 
 class RealEncoder:
-    """Turns an update into real lanes, slice after slice: clip(round(w x / b * Q), -Q, Q).
+    """Turns an update into real lanes, slice after slice: clip(round(w x / b * Q), -Q, Q); slots are not rounded.
 
     Args:
         update: float32 [layout.size], read only.
         layout: the tensors of the update.
         bounds: b for each tensor, in units of the update.
         weight: w of this contribution, 0 < w <= 1.
-        lane_format: of the round.
+        number_format: of the round.
 
     Attributes:
         clipped: coordinates clipped so far, for each tensor.
@@ -96,7 +141,7 @@ class RealEncoder:
         layout: Layout,
         bounds: Sequence[float],
         weight: float,
-        lane_format: LaneFormat,
+        number_format: NumberFormat,
     ) -> None:
         if update.shape != (layout.size,) or update.dtype != np.float32:
             raise ValueError(
@@ -106,13 +151,13 @@ class RealEncoder:
             raise OutOfRange(f"a contribution's weight is above 0 and at most 1, not {weight}")
         check_bounds(bounds, layout)
         self._update, self._layout, self._position = update, layout, 0
-        self._limit = lane_format.Q
-        self._scales = [weight / bound * lane_format.Q for bound in bounds]
+        self._limit, self._dtype = number_format.Q, number_format.dtype
+        self._scales = [weight / bound * number_format.Q for bound in bounds]
         self.clipped = [0] * len(layout.tensors)
         self.residual = np.zeros(layout.size, np.float32)
 
-    def encode(self, start: int, stop: int) -> NDArray[np.int32]:
-        """Lanes of the values [start, stop), int32. Slices follow one another, so that each is counted once.
+    def encode(self, start: int, stop: int) -> NDArray[Any]:
+        """Lanes of the values [start, stop). Slices follow one another, so that each is counted once.
 
         Raises:
             OutOfRange: a value is NaN or infinite; the tensor is named.
@@ -120,7 +165,7 @@ class RealEncoder:
         """
         if start != self._position or not start <= stop <= self._update.size:
             raise ValueError(f"values {start} to {stop} are asked for, those from {self._position} on come next")
-        lanes = np.empty(stop - start, np.int32)
+        lanes = np.empty(stop - start, self._dtype)
         for number, tensor, place in _pieces(self._layout, start, stop):
             lanes[place.start - start : place.stop - start] = self._encode(number, tensor, place)
         self._position = stop
@@ -131,7 +176,9 @@ class RealEncoder:
         if not np.isfinite(values).all():
             raise OutOfRange(f"the update of {tensor.name} holds a NaN or an infinity: was the learning rate too high?")
         scale = self._scales[number]
-        lanes = np.rint(np.multiply(values, scale, dtype=np.float64))
+        lanes = np.multiply(values, scale, dtype=np.float64)
+        if self._dtype.kind == "i":
+            np.rint(lanes, out=lanes)
         clipped = np.flatnonzero(np.abs(lanes) > self._limit)
         if clipped.size:
             lanes.clip(-self._limit, self._limit, out=lanes)
@@ -141,31 +188,32 @@ class RealEncoder:
 
 
 def decode_real(
-    signed: NDArray[np.int32],
+    opened: NDArray[Any],
     start: int,
     layout: Layout,
     bounds: Sequence[float],
-    lane_format: LaneFormat,
+    number_format: NumberFormat,
     total_weight: float = 1.0,
 ) -> NDArray[np.float64]:
-    """Values [start, start + signed.size) of the weighted sum, signed / Q * b, divided by `total_weight`, float64."""
-    values = np.empty(signed.size, np.float64)
-    for number, _, place in _pieces(layout, start, start + signed.size):
+    """Values [start, start + opened.size) of the weighted sum, opened / Q * b, divided by `total_weight`, float64."""
+    values = np.empty(opened.size, np.float64)
+    for number, _, place in _pieces(layout, start, start + opened.size):
         piece = slice(place.start - start, place.stop - start)
-        np.multiply(signed[piece], bounds[number] / (lane_format.Q * total_weight), out=values[piece])
+        scale = bounds[number] / (number_format.Q * total_weight)
+        np.multiply(opened[piece], scale, out=values[piece], dtype=np.float64)
     return values
 
 
 def _pieces(layout: Layout, start: int, stop: int) -> Iterator[tuple[int, Tensor, slice]]:
-    """The part of each tensor that lies in [start, stop): its number, the tensor, its place in the flat vector."""
+    """What of each tensor lies in [start, stop), in small pieces: its number, the tensor, their place in the vector."""
     for number, (tensor, place) in enumerate(layout.slices()):
         begin, end = max(start, place.start), min(stop, place.stop)
-        if begin < end:
-            yield number, tensor, slice(begin, end)
+        for at in range(begin, end, _PIECE):
+            yield number, tensor, slice(at, min(at + _PIECE, end))
 
 
-def encode_counts(counts: Sequence[int], lane_format: LaneFormat) -> NDArray[np.int32]:
-    """Count lanes, int32 [64 + 3 len(counts)]: zero canaries, then three digits a count, low first.
+def encode_counts(counts: Sequence[int], number_format: NumberFormat) -> NDArray[Any]:
+    """Count lanes, [64 + 3 len(counts)]: zero canaries, then three digits a count, low first.
 
     Raises:
         OutOfRange: a count is negative or 2^24 or more.
@@ -174,31 +222,30 @@ def encode_counts(counts: Sequence[int], lane_format: LaneFormat) -> NDArray[np.
         if not 0 <= operator.index(count) < COUNT_LIMIT:
             raise OutOfRange(f"a count is at least 0 and below {COUNT_LIMIT}, not {count}")
     values = np.array(counts, np.int64).reshape(-1, 1)
-    digits = (values >> (lane_format.D * np.arange(COUNT_DIGITS))) & (2**lane_format.D - 1)
-    return np.concatenate([np.zeros(CANARIES, np.int32), (digits << lane_format.T).astype(np.int32).ravel()])
+    digits = (values >> (number_format.D * np.arange(COUNT_DIGITS))) & (2**number_format.D - 1)
+    return np.concatenate([np.zeros(CANARIES, number_format.dtype), number_format.lanes_of(digits.ravel())])
 
 
-def decode_counts(signed: NDArray[np.int32], number: int, lane_format: LaneFormat) -> list[int]:
-    """The sums of `number` counts, exact, from their opened lanes, int32 [64 + 3 number].
+def decode_counts(opened: NDArray[Any], number: int, number_format: NumberFormat) -> list[int]:
+    """The sums of `number` counts, exact, from their opened lanes, [64 + 3 number].
 
     Raises:
-        CanaryMismatch: a canary holds more than noise (`LaneFormat.canary_limit`).
+        CanaryMismatch: a canary holds more than noise (`NumberFormat.canary_limit`).
         NegativeCount: a digit is below zero.
         ValueError: another number of lanes.
     """
-    if signed.shape != (CANARIES + COUNT_DIGITS * number,):
-        raise ValueError(f"{number} counts have {CANARIES + COUNT_DIGITS * number} lanes, not {signed.shape}")
-    lanes = signed.astype(np.int64)
-    wrong = int((np.abs(lanes[:CANARIES]) > lane_format.canary_limit).sum())
+    if opened.shape != (CANARIES + COUNT_DIGITS * number,):
+        raise ValueError(f"{number} counts have {CANARIES + COUNT_DIGITS * number} lanes, not {opened.shape}")
+    wrong = int((np.abs(opened[:CANARIES], dtype=np.float64) > number_format.canary_limit).sum())
     if wrong:
         raise CanaryMismatch(
-            f"{wrong} of {CANARIES} canaries did not open to zero: a malformed contribution or a wrong sum of secrets"
+            f"{wrong} of {CANARIES} canaries did not open to zero: a malformed contribution or a wrong opening"
         )
-    digits = (lanes[CANARIES:] + (1 << (lane_format.T - 1))) >> lane_format.T
+    digits = number_format.digits_of(opened[CANARIES:])
     if (digits < 0).any():
         raise NegativeCount("a digit of a count opened below zero: a malformed contribution")
     rows: list[list[int]] = digits.reshape(number, COUNT_DIGITS).tolist()  # Python integers: a forged sum may be huge
-    return [sum(digit << (lane_format.D * place) for place, digit in enumerate(row)) for row in rows]
+    return [sum(digit << (number_format.D * place) for place, digit in enumerate(row)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

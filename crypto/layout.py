@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from crypto.canonical import digest
 from crypto.errors import Malformed
 
 Kind = Literal["parameter", "buffer"]
+
+_VALUES_LIMIT: Final = 1 << 36  # what the 65,536 parts that a manifest may list hold
+_COUNTS_LIMIT: Final = 1 << 20
+_SIDES_LIMIT: Final = 64  # as many as an array of numpy has
+_FORM: Final = "a layout is {tensors: [{name, shape, kind}], counts: [{name, shape}]} and nothing else"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,11 @@ class Layout:
         shapes = [tensor.shape for tensor in self.tensors] + [field.shape for field in self.counts]
         if not self.tensors or any(min(shape, default=1) < 1 for shape in shapes):
             raise Malformed("a layout has at least one tensor and nothing empty in it")
+        if max(map(len, shapes)) > _SIDES_LIMIT or self.size > _VALUES_LIMIT or self.counts_size > _COUNTS_LIMIT:
+            raise Malformed(
+                f"a layout has at most {_VALUES_LIMIT} values and {_COUNTS_LIMIT} counts, in shapes of at most "
+                f"{_SIDES_LIMIT} sides; this one is larger"
+            )
 
     @property
     def size(self) -> int:
@@ -96,8 +106,11 @@ class Layout:
             tensors = tuple(Tensor(_name(e), _shape(e), _kind(e)) for e in value["tensors"])
             counts = tuple(CountField(_name(e), _shape(e)) for e in value["counts"])
         except (TypeError, KeyError, ValueError) as error:
-            raise Malformed("a layout is {tensors: [{name, shape, kind}], counts: [{name, shape}]}") from error
-        return cls(tensors, counts)
+            raise Malformed(_FORM) from error
+        layout = cls(tensors, counts)
+        if layout.to_json() != value:  # an unknown key, or an empty object for a scalar's shape
+            raise Malformed(_FORM)
+        return layout
 
 
 def _name(entry: dict[str, Any]) -> str:

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.errors import Malformed, OpeningRefused
-from crypto.lanes import LaneFormat, OpenedCounts, RealEncoder, decode_counts, decode_real, encode_counts
+from crypto.lanes import LaneFormat, OpenedCounts, RealEncoder
 from crypto.layout import Layout
+from crypto.parallel import in_order
 from crypto.parameters import PART_POLYNOMIALS, PART_VALUES, SECRET_BOUND, N
-from crypto.ring import Multiplier
+from crypto.ring import FftMultiplier, MakeMultiplier
 from crypto.sampling import binomial, fresh_key, public_polynomials, public_seed
-from crypto.vector import VectorShape
+from crypto.vector import VectorShape, fill_parts, numbered, read_parts
 
 
 def draw_secret(key: bytes | None = None) -> NDArray[np.int64]:
@@ -36,22 +37,25 @@ class Sealer:
         study: names the public polynomials.
         secret_key: AES-256 key that s is expanded from, 32 bytes.
         error_key: another one, for the errors (with one key for both, e_0 would equal s).
+        multiplier: makes the products; the result is the same with any.
     """
 
     __slots__ = ("_error_key", "_multiplier", "_secret", "_seed")
 
-    def __init__(self, study: uuid.UUID, secret_key: bytes, error_key: bytes) -> None:
+    def __init__(
+        self, study: uuid.UUID, secret_key: bytes, error_key: bytes, multiplier: MakeMultiplier = FftMultiplier
+    ) -> None:
         if secret_key == error_key:
             raise ValueError("secret and errors need a key each")
         self._seed = public_seed(study)
         self._error_key = error_key
         self._secret = draw_secret(secret_key)
-        self._multiplier = Multiplier(self._secret)
+        self._multiplier = multiplier(self._secret)
 
     @classmethod
-    def fresh(cls, study: uuid.UUID) -> Sealer:
+    def fresh(cls, study: uuid.UUID, multiplier: MakeMultiplier = FftMultiplier) -> Sealer:
         """A sealer for a new contribution, with both keys from the operating system."""
-        return cls(study, fresh_key(), fresh_key())
+        return cls(study, fresh_key(), fresh_key(), multiplier)
 
     def __repr__(self) -> str:
         return "Sealer(keys hidden)"
@@ -95,7 +99,7 @@ class Unsealer:
 
     def __init__(self, study: uuid.UUID, secret_sum: NDArray[np.int64]) -> None:
         self._seed = public_seed(study)
-        self._multiplier = Multiplier(secret_sum)
+        self._multiplier = FftMultiplier(secret_sum)
 
     def __repr__(self) -> str:
         return "Unsealer(secret sum hidden)"
@@ -143,38 +147,16 @@ def seal_parts(
     counts: Callable[[], Sequence[int]],
     shape: VectorShape,
     lane_format: LaneFormat,
+    threads: int | None = None,
 ) -> Iterator[NDArray[np.uint32]]:
-    """A whole contribution, part after part, without a second copy of the update.
+    """A whole contribution, part after part, on all cores (or `threads` of them) and in the memory of a few parts.
 
-    Args:
-        encoder: of the update; None in an evaluation-only round.
-        counts: asked once, after all real lanes were encoded, because only then is it known how many were clipped.
-        shape: of the contribution.
-        lane_format: of the round.
+    Lanes are encoded in order and sealed side by side; the parts are the same for any number of threads.
 
-    Raises:
-        OutOfRange: from the encoder and the counts.
-        ValueError: encoder or counts do not fit the shape.
+    Args and Raises: as `crypto.vector.fill_parts`.
     """
-    if (encoder is None) != (shape.real == 0):
-        raise ValueError(f"an update of {shape.real} values and {'no' if encoder is None else 'an'} encoder for it")
-    count_lanes: NDArray[np.int32] | None = None
-    for index in range(shape.parts):
-        messages = np.zeros(shape.part_values(index), np.int32)
-        values, real_place, digits, count_place = shape.pieces(index)
-        if encoder is not None and values.start < values.stop:
-            messages[real_place] = encoder.encode(values.start, values.stop)
-        if digits.start < digits.stop:
-            if count_lanes is None:
-                count_lanes = _count_lanes(counts(), shape, lane_format)
-            messages[count_place] = count_lanes[digits]
-        yield sealer.seal_part(index, messages)
-
-
-def _count_lanes(counts: Sequence[int], shape: VectorShape, lane_format: LaneFormat) -> NDArray[np.int32]:
-    if len(counts) != shape.counts:
-        raise ValueError(f"the layout has {shape.counts} counts, {len(counts)} were given")
-    return encode_counts(counts, lane_format)
+    lanes = fill_parts(shape, encoder, counts, lane_format)
+    return in_order(lambda part: sealer.seal_part(*part), lanes, threads)
 
 
 def unseal_parts(
@@ -185,38 +167,17 @@ def unseal_parts(
     bounds: Sequence[float],
     lane_format: LaneFormat,
     total_weight: Callable[[OpenedCounts], float],
+    threads: int | None = None,
 ) -> tuple[NDArray[np.float32], OpenedCounts]:
     """The mean update, float32 [shape.real], and the pooled counts, from the summed parts in their order.
 
-    Memory is the result and a few parts.
+    All cores (or `threads` of them) unseal; the result is the same for any number.
 
-    Args:
-        total_weight: the sum of the contributors' weights, from the opened counts: capped_samples / n_max, or the
-            number of contributors where all weights are 1. With 1.0 the weighted sum is returned.
+    Args: `total_weight` as in `crypto.vector.read_parts`.
 
     Raises:
-        OpeningRefused: canaries or counts show a malformed contribution or a wrong sum of secrets (`CanaryMismatch`,
-            `NegativeCount`), or the weights add up to nothing.
+        OpeningRefused: as `crypto.vector.read_parts`; so does a wrong sum of secrets show.
         Malformed: parts of the wrong number or size.
     """
-    mean = np.empty(shape.real, np.float32)
-    signed = mean.view(np.int32)  # the weights open last: until then the exact sums lie where the mean will
-    count_lanes = np.empty(shape.count_lanes, np.int32)
-    parts = 0
-    for index, total in enumerate(totals):
-        if index >= shape.parts or total.size != shape.part_values(index):
-            raise Malformed(f"part {index} of {shape.parts} has {total.size} values, which does not fit the layout")
-        opened = unsealer.unseal_part(index, total)
-        values, real_place, digits, count_place = shape.pieces(index)
-        signed[values], count_lanes[digits] = opened[real_place], opened[count_place]
-        parts = index + 1
-    if parts != shape.parts:
-        raise Malformed(f"{parts} of {shape.parts} parts were given")
-    counts = OpenedCounts.from_vector(decode_counts(count_lanes, shape.counts, lane_format), len(layout.tensors))
-    weight = total_weight(counts)
-    if not weight > 0.0:
-        raise OpeningRefused("the weights of the contributors add up to nothing: a malformed contribution")
-    for start in range(0, shape.real, PART_VALUES):
-        place = slice(start, min(start + PART_VALUES, shape.real))
-        mean[place] = decode_real(signed[place], start, layout, bounds, lane_format, weight)
-    return mean, counts
+    opened = in_order(lambda part: unsealer.unseal_part(*part), numbered(totals, shape), threads)
+    return read_parts(opened, shape, layout, bounds, lane_format, total_weight)

@@ -6,7 +6,7 @@ A ballot's digest covers the plan's digest and every manifest's, so two ballots 
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -46,6 +46,19 @@ class Opening(Message):
     ]
 
 
+class BodyOpening(Message):
+    """An opener's answer to a ballot under `ckks`: the SHA-256 of every opened part, which it uploaded before.
+
+    An opened part is the noisy sum of the contributors' slots: float32, little-endian.
+    """
+
+    kind_name: ClassVar[str] = "body-opening"
+
+    ballot: Digest
+    site: SiteId
+    parts: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=65536)]
+
+
 class ShareOpening(Message):
     """A site's answer to a ballot under `lwe-shamir`, and its vote: the contributors' shares addressed to it, added up.
 
@@ -74,6 +87,9 @@ class ShareRefusal(Message):
         if ids != sorted(set(ids)):
             raise ValueError("senders are sorted by site id, each once")
         return self
+
+
+Answer: TypeAlias = Opening | BodyOpening | ShareOpening  # to a ballot, by scheme
 
 
 class Refusal(Message):

@@ -24,10 +24,19 @@ BUFFER_BOUND: Final = 64.0
 
 # --- CKKS for key parts: 2,048 slots hold the 2,048 coefficients of one secret.
 CKKS_DEGREE: Final = 4096
-CKKS_MODULI: Final = (50, 50)
+CKKS_MODULI: Final = (50, 20)  # bits: the first holds sums, SEAL divides noise by the second (docs/decisions/0008)
 CKKS_SCALE_BITS: Final = 30
 CKKS_SLOTS: Final = CKKS_DEGREE // 2
 CKKS_ROUNDING: Final = 0.25  # a decoded coefficient farther than this from an integer is not a sum of secrets
+
+# --- CKKS for whole updates (scheme `ckks`): a slot holds w x / b, within [-1, 1].
+CKKS_SUM_BITS: Final = 49  # K_max times the scale stays below half the modulus of 50 bits
+CKKS_BODY_SCALE_BITS: Final = 40  # more would only resolve the noise of encryption
+CKKS_PART_CIPHERTEXTS: Final = 64  # some 59,000 bytes each: 3.8 MB a part
+CKKS_BODY_LIMIT: Final = PART_BYTES // CKKS_PART_CIPHERTEXTS - 4  # bytes of one, so that no part exceeds PART_BYTES
+CKKS_COUNT_BITS: Final = 8  # of a count digit, in a slot as digit / 256
+CKKS_OPENING_NOISE: Final = 2.0**-20  # deviation of what an opener adds to each slot, 2^11 times below half a digit
+CKKS_CANARY_LIMIT: Final = 2.0**-14  # 64 deviations
 
 # --- Shamir shares of a secret: a sum of 1,024 secrets is far below p / 2, a product of two residues below 2^62.
 SHARE_PRIME: Final = 2**31 - 1

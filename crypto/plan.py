@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, ClassVar, Literal, Self
 from uuid import UUID
 
@@ -95,3 +96,14 @@ class Plan(Message):
         ):
             raise ValueError("CKKS schemes name an epoch and no threshold, lwe-shamir a threshold and no epoch")
         return self
+
+
+def draw(roster: Roster, number: int, attempt: int, size: int) -> tuple[UUID, ...]:
+    """The members that are asked to contribute to an attempt, sorted: the first `size` in an order that nobody chooses.
+
+    A coordinator that picked them itself could let the contributors of two sums differ by one site, whose count is
+    then the difference (protocol, section 1).
+    """
+    seed = b"pleura/draw/v1\x00" + roster.study.bytes + number.to_bytes(8) + attempt.to_bytes(8)
+    order = sorted((member.site for member in roster.members), key=lambda s: hashlib.sha256(seed + s.bytes).digest())
+    return tuple(sorted(order[:size], key=lambda site: site.bytes))

@@ -52,14 +52,18 @@ class Message(BaseModel):
         """The message of a JSON value.
 
         Raises:
-            Malformed: naming the first field that is wrong.
+            Malformed: naming the first field that is wrong; or the value is understood, but not as we would write it.
         """
+        written = canonical(value)
         try:
-            return cls.model_validate_json(canonical(value))
+            message = cls.model_validate_json(written)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(step) for step in first["loc"]) or "the whole"
             raise Malformed(f"not a valid {cls.kind_name}: {place}: {first['msg']}") from None
+        if message.encode() != written:  # an id in capitals, a default left out: two spellings of one message
+            raise Malformed(f"not a valid {cls.kind_name}: something in it is spelled another way than it has to be")
+        return message
 
 
 M = TypeVar("M", bound=Message)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
 
+from crypto.canonical import sha256
 from crypto.errors import CryptoError, Malformed
-from crypto.plan import Plan
+from crypto.plan import Plan, Roster
 from participant.client import LONGEST_WAIT
 from participant.documents import Study, Task
 from participant.job import Job
@@ -23,8 +24,11 @@ from participant.steps.ballots import tend_ballot
 from participant.steps.contribute import accept, contribute
 from participant.steps.desk import Desk, Site
 from participant.steps.endings import tend_endings
-from participant.steps.epochs import tend_key
+from participant.steps.epochs import drop_old_keys, tend_key
+from participant.steps.members import Outcomes
 from participant.steps.peers import tend_peers
+from participant.steps.sealed_models import SealedModels
+from participant.steps.spot_checks import check_base, tend_spot_checks
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,7 @@ class StudyLoop:
         self._cursor: str | None = None
         self._job: Job | None = None
         self._done: set[str] = set()
+        self._outcomes, self._models = Outcomes(desk), SealedModels(desk)
 
     def look(self, wait: float = 0.0) -> None:
         """Ask for the task, waiting up to `wait` seconds for news, and do what it asks.
@@ -62,11 +67,16 @@ class StudyLoop:
             Problem, Unreachable, Malformed: from the coordinator.
         """
         site, study = self.desk.site, self.desk.study.id
+        if site.record.has_left(study):
+            self.over = True
+            return
         task = site.client.task(study, self._cursor, wait)
         if site.record.skip_if_lost(study, task.plan):
             self.desk.note("memory-lost", task.plan)
             self.desk.say("this site's record was lost: it sits out the attempt under way", logging.WARNING)
         tend_endings(self.desk, task.last)
+        tend_spot_checks(self.desk, task.last)
+        drop_old_keys(self.desk, task)
         if task.study_state not in _OVER:
             self._tend_members(task)
         self._tend_round(task)
@@ -81,37 +91,45 @@ class StudyLoop:
 
     def _tend_members(self, task: Task) -> None:
         approved = tend_peers(self.desk)
-        if approved is not None:
+        if approved is not None and self.desk.study.scheme != "lwe-shamir":  # which has no key to keep
             tend_key(self.desk, task.epoch, approved)
+        if approved is not None:
+            self._models.tend(task, approved)
 
     def _tend_round(self, task: Task) -> None:
         plan, roster = task.plan, task.roster
-        if plan is None or roster is None or not accept(self.desk, plan, roster):
+        if plan is None or roster is None or not check_base(self.desk, plan) or not accept(self.desk, plan, roster):
             self._call_off(None)
             return
         if task.phase == "collecting":
-            self._tend_contribution(task, plan)
+            self._tend_contribution(task, plan, roster)
         else:
             self._call_off(None)
         if task.phase == "opening":
-            tend_ballot(self.desk, task, plan, roster)
+            ballot = tend_ballot(self.desk, task, plan, roster)
+            if ballot is not None:
+                self._outcomes.tend(task, plan, roster, ballot)
 
-    def _tend_contribution(self, task: Task, plan: Plan) -> None:
+    def _tend_contribution(self, task: Task, plan: Plan, roster: Roster) -> None:
         """Have a contribution in the making exactly while the plan wants one of this site."""
         site = self.desk.site
         wanted = site.me in plan.expected and not task.contributed and plan.digest not in self._done
         self._call_off(plan.digest if wanted else None)
         if not wanted or self._job is not None:
             return
-        if plan.epoch is not None and not site.keyring.holds(plan.epoch):
-            self.desk.say_once(f"round {plan.round}: waiting for the study's key")
+        if plan.epoch is not None and not site.keyring.holds(plan.study, plan.epoch):
+            words = f"round {plan.round}: waiting for the study's key; the plan names one that this site was not given"
+            self.desk.say_once(words, logging.WARNING)
             return
-        self._job = Job(plan, self._work)
+        if plan.release == "members" and not self._models.ready(plan.base_model):
+            self.desk.say_once(f"round {plan.round}: waiting for a member to pass on the base model")
+            return
+        self._job = Job(plan, roster, self._work)
         self._job.run() if self._inline else self._job.start()
 
     def _work(self, job: Job) -> None:
         with suppress(Stopping):
-            contribute(self.desk, job.plan, job)
+            contribute(self.desk, job.plan, job.roster, job)
             self._done.add(job.plan.digest)
 
     def _call_off(self, wanted: str | None) -> None:
@@ -229,26 +247,34 @@ def only_one(lock: Path) -> Iterator[None]:
 
 
 def _join(site: Site, study: Study) -> Desk | None:
-    """Become a member, if the policy allows it and the study still takes sites."""
+    """Become a member, if the policy allows it, the study still takes sites, and nobody here left it."""
+    if site.record.has_left(study.id):
+        return None
     try:
         site.policy.check_study(recipe_name(study.recipe), study.scheme, study.minimum_contributors)
+        site.policy.check_release(study.release)
         desk = Desk(site, study)
+        site.record.pin(study.id, study.recipe_digest, study.layout_digest)
+        site.record.pin_terms(study.id, study.scheme, study.release)
     except (Refused, CryptoError) as error:
-        if site.record.first_refusal(study.recipe_digest, f"study-{study.id}"):
+        if not site.record.refused(study.recipe_digest, f"study-{study.id}"):
             log.warning("not joining %s: %s", study.name, error)
             site.ledger.append("refusal", study=str(study.id), code="study", words=str(error))
+            site.record.keep_refusal(study.recipe_digest, f"study-{study.id}")
         return None
     if not study.member:
         if study.state in _OVER:
             return None
         site.client.join(study.id)
         desk.note("joined", name=study.name, recipe=study.recipe_digest)
-        desk.say(f"joined ({study.rounds} rounds, {desk.layout.size:,} values)")
+        desk.say(f"joined ({study.rounds} rounds, {desk.layout.size:,} values, {study.scheme})")
     return desk
 
 
 def _explain(desk: Desk, error: Exception) -> None:
     """What a person can act on in words, a defect with its traceback."""
+    if isinstance(error, CryptoError | Refused):
+        desk.refuse(error, sha256(str(error).encode()))  # what came is not what may come: once in the ledger
     if isinstance(error, Problem | Unreachable | CryptoError | Refused):
         desk.say(f"{error}; trying again", logging.WARNING)
     else:

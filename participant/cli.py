@@ -6,38 +6,27 @@ import json
 import logging
 import signal
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
-from crypto.errors import CryptoError
-from crypto.identity import Identity, PublicIdentity
-from crypto.plan import Roster
+from crypto.identity import Identity
 from participant import logs, setup
 from participant.agent import Agent, Until, only_one
-from participant.documents import Study
-from participant.ledger import Ledger, LedgerBroken
-from participant.policy import Refused
+from participant.ledger import Ledger
+from participant.membership_commands import approve, join, leave, roster, words
 from participant.progress import reporter
-from participant.session import Problem, Unreachable
-from participant.settings import Config, ConfigError, Home, parse
-from participant.steps.desk import Desk, Site
-from participant.steps.peers import tend_peers
+from participant.settings import Config, parse
+from participant.terminal import HomeOption, end, err, explained, home_of, line, opened_site
 
-app = typer.Typer(help="The agent at a hospital: trains here, sends only ciphertexts.", no_args_is_help=True)
-model_app = typer.Typer(help="First models of studies.", no_args_is_help=True)
+app = typer.Typer(
+    help="The agent at a hospital: trains here, sends only ciphertexts.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they may hold keys
+)
+model_app = typer.Typer(help="First models of studies.", no_args_is_help=True, pretty_exceptions_show_locals=False)
 app.add_typer(model_app, name="model")
-
-out = Console()
-err = Console(stderr=True)
-
-_HOME_HELP = "The agent's folder; PLEURA_HOME or ~/.pleura unless given."
-HomeOption = Annotated[Path | None, typer.Option("--home", help=_HOME_HELP)]
-_EXPECTED = (ConfigError, Problem, Unreachable, Refused, CryptoError, LedgerBroken, OSError)
 
 
 @app.callback()
@@ -65,14 +54,14 @@ def init(
     elif policy == "ask":
         peers = "ask"
     else:
-        _end(f"--policy is ask or auto, not {policy}.")
-    with _explained():
-        place = _home(context, home)
+        end(f"--policy is ask or auto, not {policy}.")
+    with explained():
+        place = home_of(context, home)
         given = {"name": name, "coordinator": coordinator, "data": str(data.expanduser().absolute())}
         identity = setup.make_home(place, parse(Config, given, "the given options"), peers)
-        _line(f"This site's folder is {place.path}. Look through config.toml and policy.toml there.")
-        _line(f"Its words, for the other sites to compare: {identity.public.words}")
-        _line("Next: pleura-participant enrol INVITATION")
+        line(f"This site's folder is {place.path}. Look through config.toml and policy.toml there.")
+        line(f"Its words, for the other sites to compare: {identity.public.words}")
+        line("Next: pleura-participant enrol INVITATION")
 
 
 @app.command()
@@ -82,47 +71,18 @@ def enrol(
     home: HomeOption = None,
 ) -> None:
     """Redeem an invitation."""
-    with _explained():
-        enrolment = setup.enrol(_home(context, home), invitation.strip())
-        _line(f"Enrolled as site {enrolment.site}. Next: pleura-participant run")
+    with explained():
+        enrolment = setup.enrol(home_of(context, home), invitation.strip())
+        if enrolment.again:
+            line(
+                "The keys that this site had before are refused from now on. Every other hospital has to approve the "
+                "new ones: read it your words (`words`), and approve it here once it read you its own."
+            )
+        line(f"Enrolled as site {enrolment.site}. Next: pleura-participant run")
 
 
-@app.command()
-def roster(
-    context: typer.Context,
-    study: Annotated[str | None, typer.Argument(help="Name or id; all studies unless given.")] = None,
-    home: HomeOption = None,
-) -> None:
-    """Who takes part, with the words of each fingerprint."""
-    with _explained(), _site(context, home) as site:
-        for each in _studies(site, study):
-            _show_roster(site, each, site.client.roster(each.id))
-
-
-@app.command()
-def approve(
-    context: typer.Context,
-    study: Annotated[str, typer.Argument(help="Name or id.")],
-    peer: Annotated[str, typer.Argument(metavar="SITE", help="Name or id of a site, or all.")],
-    yes: Annotated[bool, typer.Option("--yes", help="The words were compared already; do not ask.")] = False,
-    home: HomeOption = None,
-) -> None:
-    """Approve a peer's keys, after comparing the words with that hospital by telephone."""
-    with _explained(), _site(context, home) as site:
-        (chosen,) = _studies(site, study)
-        members = [member for member in site.client.roster(chosen.id).members if member.site != site.me]
-        wanted = [member for member in members if peer in ("all", member.name, str(member.site))]
-        if not wanted:
-            _end(f"{peer} is no member of {chosen.name}. Its members: {', '.join(member.name for member in members)}.")
-        for member in wanted:
-            public = PublicIdentity.of_member(member)
-            _line(f"{member.name}: {public.words}")
-            if yes or typer.confirm("Did that hospital read out the same words?"):
-                site.record.approve(chosen.id, member.site, public.fingerprint)
-                site.ledger.append("peer-approved", study=str(chosen.id), site=str(member.site), name=member.name,
-                                   fingerprint=public.fingerprint, how="operator")  # fmt: skip
-                _line(f"Approved {member.name}.")
-        tend_peers(Desk(site, chosen))  # tells the coordinator now; a running agent would within half a minute
+for membership_command in (words, roster, approve, leave, join):
+    app.command()(membership_command)
 
 
 @app.command()
@@ -134,8 +94,8 @@ def run(
 ) -> None:
     """Take part: train, deliver, vote, open. Ends on Ctrl-C or SIGTERM and resumes where it was."""
     until: Until = "once" if once else "finished" if until_finished else "stopped"
-    with _explained():
-        place = _home(context, home)
+    with explained():
+        place = home_of(context, home)
         agent = Agent()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
@@ -146,18 +106,16 @@ def run(
 @app.command()
 def status(context: typer.Context, home: HomeOption = None) -> None:
     """What this site is, and where its studies stand."""
-    with _explained():
-        place = _home(context, home)
+    with explained():
+        place = home_of(context, home)
         config, enrolment = place.load_config(), setup.enrolment_of(place)
-        _line(f"{config.name}, site {enrolment.site}, at {config.coordinator}")
-        _line(f"words: {Identity.load(place.identity).public.words}")
-        _line(f"ledger: {Ledger(place.ledger).verify()} lines, sound")
-        with _site(context, home) as site:
+        line(f"{config.name}, site {enrolment.site}, at {config.coordinator}")
+        line(f"words: {Identity.load(place.identity).public.words}")
+        line(f"ledger: {Ledger(place.ledger).verify()} lines, sound")
+        with opened_site(context, home) as site:
             for each in site.client.studies():
                 part = f"member, {len(site.client.roster(each.id).members)} sites" if each.member else "not joined"
-                _line(
-                    f"{each.name}: {each.state}, round {each.round} of {each.rounds}, {part}, model {each.model[:16]}"
-                )
+                line(f"{each.name}: {each.state}, round {each.round} of {each.rounds}, {part}, model {each.model[:16]}")
 
 
 @app.command()
@@ -168,15 +126,15 @@ def ledger(
 ) -> None:
     """What left this site, and what it refused."""
     if action not in (None, "verify"):
-        _end(f"`ledger` shows the lines, `ledger verify` checks them; there is no `ledger {action}`.")
-    with _explained():
-        book = Ledger(_home(context, home).ledger)
+        end(f"`ledger` shows the lines, `ledger verify` checks them; there is no `ledger {action}`.")
+    with explained():
+        book = Ledger(home_of(context, home).ledger)
         if action == "verify":
-            _line(f"{book.verify()} lines, sound. Head: {book.head()}")
+            line(f"{book.verify()} lines, sound. Head: {book.head()}")
             return
         for entry in book.entries():
             shown = {key: value for key, value in entry.items() if key not in ("hash", "previous")}
-            _line(json.dumps(shown))
+            line(json.dumps(shown))
 
 
 @model_app.command("new")
@@ -200,72 +158,23 @@ def model_new(
         torch.manual_seed(seed)
         network = build(chosen)
     except RecipeError as error:
-        _end(str(error))
+        end(str(error))
     counts = count_fields(len(chosen.network.classes), chosen.evaluation.bins)
     layout = layout_of(network, chosen.network.frozen, counts)
-    with _explained():
+    with explained():
         save_model(file, network, layout, chosen)
-    _line(f"{file}: {chosen.name}, {layout.size:,} values in {len(layout.tensors)} tensors")
+    line(f"{file}: {chosen.name}, {layout.size:,} values in {len(layout.tensors)} tensors")
 
 
 def _assignment(text: str) -> tuple[str, Any]:
     """KEY=VALUE, the value as in TOML; what is no TOML is text."""
     key, sign, value = text.partition("=")
     if not sign or not key:
-        _end(f"--set takes KEY=VALUE, such as training.batch=4, not {text}.")
+        end(f"--set takes KEY=VALUE, such as training.batch=4, not {text}.")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value
-
-
-def _home(context: typer.Context, given: Path | None) -> Home:
-    return Home.find(given or context.obj)
-
-
-@contextmanager
-def _site(context: typer.Context, given: Path | None) -> Iterator[Site]:
-    with setup.open_site(_home(context, given), reporter(err)) as site:
-        yield site
-
-
-def _studies(site: Site, wanted: str | None) -> list[Study]:
-    """The study of that name or id, or all that this site is a member of."""
-    studies = site.client.studies()
-    chosen = [each for each in studies if (each.member if wanted is None else wanted in (each.name, str(each.id)))]
-    if not chosen:
-        names = ", ".join(each.name for each in studies) or "none yet"
-        _end(f"There is no such study here. The studies: {names}.")
-    return chosen
-
-
-def _show_roster(site: Site, study: Study, members: Roster) -> None:
-    approved = site.record.approved(study.id)
-    _line(f"{study.name}:")
-    for member in members.members:
-        public = PublicIdentity.of_member(member)
-        mark = "approved" if approved.get(member.site) == public.fingerprint else "not approved"
-        mark = "this site" if member.site == site.me else mark
-        _line(f"  {member.name} ({member.site}), {mark}: {public.words}")
-
-
-def _line(words: str) -> None:
-    """One line, however narrow the terminal: words that people compare are not cut in two."""
-    out.print(words, soft_wrap=True, markup=False, highlight=False)
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """What a person can act on is said in words; anything else keeps its traceback."""
-    try:
-        yield
-    except _EXPECTED as error:
-        _end(str(error))
-
-
-def _end(words: str) -> NoReturn:
-    err.print(words, style="red", soft_wrap=True, markup=False, highlight=False)
-    raise typer.Exit(1)
 
 
 if __name__ == "__main__":

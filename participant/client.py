@@ -19,10 +19,21 @@ from crypto.canonical import canonical, check_digest, sha256
 from crypto.epoch import Approval, EpochRecord, WrapAddition
 from crypto.errors import WrongDigest
 from crypto.identity import Identity, enrolment_bytes
-from crypto.manifest import Ballot, Manifest, Opening, Refusal, Vote
+from crypto.manifest import Answer, Ballot, Manifest, Refusal, ShareRefusal, Vote
+from crypto.outcome import Outcome, SealedAnswer, SealedModel, SpotCheck
 from crypto.plan import Plan, Roster
 from crypto.wire import Message, Signed
-from participant.documents import Delivered, Enrolment, EpochState, RoundRow, ServerStatus, Study, Task, read
+from participant.documents import (
+    Delivered,
+    Enrolment,
+    EpochState,
+    PooledCounts,
+    RoundRow,
+    ServerStatus,
+    Study,
+    Task,
+    read,
+)
 from participant.session import Pause, Problem, Session
 
 LONGEST_WAIT: Final = 25.0  # seconds a coordinator holds a long-poll
@@ -30,6 +41,7 @@ _TIMEOUT: Final = httpx.Timeout(60.0, connect=15.0)
 _SLACK: Final = 20.0  # seconds beyond a long-poll until the connection counts as dead
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +161,9 @@ class Client:
         return self._get(Delivered, f"{_round(plan)}/parts")
 
     def put_part(self, plan: Plan, kind: str, number: int, data: bytes) -> None:
-        """Upload one body part (`kind` "parts") or key part ("key-parts"). Again with the same bytes is harmless."""
+        """Upload one part; `kind` is "parts" (of the body), "key-parts", "opened" or "sealed". Again is harmless."""
         hashed = hashlib.sha256(data)
-        what = {"parts": "part", "key-parts": "key-part"}[kind]
+        what = {"parts": "part", "key-parts": "key-part", "opened": "opened-part", "sealed": "sealed-answer"}[kind]
         self.witness(Leaving(what, len(data), hashed.hexdigest(), plan.study, plan.round, plan.attempt))
         announced = f"sha-256=:{base64.b64encode(hashed.digest()).decode()}:"
         self.session.request(
@@ -178,11 +190,97 @@ class Client:
     def votes(self, plan: Plan) -> list[Signed[Vote]]:
         return self._get(list[Signed[Vote]], f"{_round(plan)}/votes")
 
-    def open(self, plan: Plan, opening: Signed[Opening]) -> None:
+    def summed_part(self, plan: Plan, number: int) -> bytes:
+        """One part of the sum, in a study whose members open it themselves. Whose sum it is, no digest tells."""
+        return self.session.request("GET", f"{_round(plan)}/sums/{number}").content
+
+    def plan_roster(self, plan: Plan) -> Roster:
+        """The roster that the plan was made for; the plan has its digest."""
+        return self._get(Roster, f"{_round(plan)}/roster")
+
+    def body_part(self, plan: Plan, site: UUID, number: int, digest: str) -> bytes:
+        """A contributor's body part, for a spot check.
+
+        Raises:
+            WrongDigest: it is not the one in the manifest.
+        """
+        return self._octets(f"{_round(plan)}/parts/{site}/{number}", digest, f"part {number} of site {site}")
+
+    def counts(self, plan: Plan) -> PooledCounts:
+        return self._get(PooledCounts, f"{_round(plan)}/counts")
+
+    def spot_check(self, plan: Plan, check: Signed[SpotCheck]) -> None:
+        self._send_round("PUT", plan, "spot-check", "spot-check", check)
+
+    def openings(self, plan: Plan, kind: type[A]) -> list[Signed[A]]:
+        """All signed answers to the ballot."""
+        return self._get(list[Signed[kind]], f"{_round(plan)}/openings")  # type: ignore[valid-type]
+
+    def sealed_answers(self, plan: Plan) -> list[Signed[SealedAnswer]]:
+        """All answers that members sealed to each other."""
+        return self._get(list[Signed[SealedAnswer]], f"{_round(plan)}/openings")
+
+    def answer_envelope(self, plan: Plan, sender: UUID, place: int, digest: str) -> bytes:
+        """A member's answer, sealed to the member at that place in the roster: this site.
+
+        Raises:
+            WrongDigest: it is not the one that its sender signed for.
+        """
+        return self._octets(f"{_round(plan)}/sealed/{sender}/{place}", digest, f"the sealed answer of {sender}")
+
+    def seal_answer(self, plan: Plan, answer: Signed[SealedAnswer]) -> None:
+        self._send_round("PUT", plan, "sealed-answer", "sealed-answer", answer)
+
+    def give_outcome(self, plan: Plan, outcome: Signed[Outcome]) -> None:
+        self._send_round("PUT", plan, "outcome", "outcome", outcome)
+
+    def outcomes(self, plan: Plan) -> list[Signed[Outcome]]:
+        """What the members made of the ballot, each for itself."""
+        return self._get(list[Signed[Outcome]], f"{_round(plan)}/outcomes")
+
+    def plan(self, study: UUID, number: int, attempt: int) -> Plan:
+        """The plan of an attempt that may have ended."""
+        return self._get(Plan, f"/v1/studies/{study}/rounds/{number}/{attempt}/plan")
+
+    def refuse_shares(self, plan: Plan, refusal: Signed[ShareRefusal]) -> None:
+        self._send_round("POST", plan, "share-refusal", "refusal", refusal)
+
+    def open(self, plan: Plan, opening: Signed[A]) -> None:
         self._send_round("PUT", plan, "opening", "opening", opening)
 
     def refuse(self, plan: Plan, refusal: Signed[Refusal]) -> None:
         self._send_round("POST", plan, "refusal", "refusal", refusal)
+
+    # --- models that only members hold
+
+    def request_model(self, study: UUID, model: str) -> None:
+        """Ask the members that have it for the study's current model."""
+        self.session.request("PUT", f"/v1/studies/{study}/models/{model}/request")
+
+    def withdraw_request(self, study: UUID, model: str) -> None:
+        """This site has it now."""
+        self.session.request("DELETE", f"/v1/studies/{study}/models/{model}/request")
+
+    def put_sealed_model(self, sealed: Signed[SealedModel], envelope: bytes) -> None:
+        """Pass a model on in an envelope, and then this site's word for it."""
+        message = sealed.message
+        place = f"/v1/studies/{message.study}/models/{message.model}/envelopes"
+        self.witness(Leaving("sealed-model", len(envelope), message.sha256, message.study))
+        self.session.request("PUT", f"{place}/{message.recipient}", content=envelope)
+        self._send("PUT", place, "sealed-model-notice", sealed, message.study)
+
+    def sealed_models(self, study: UUID, model: str) -> list[Signed[SealedModel]]:
+        """The word of every member that sealed the model to this site."""
+        return self._get(list[Signed[SealedModel]], f"/v1/studies/{study}/models/{model}/envelopes")
+
+    def model_envelope(self, sealed: SealedModel) -> bytes:
+        """The model in an envelope.
+
+        Raises:
+            WrongDigest: it is not the one that its holder signed for.
+        """
+        path = f"/v1/studies/{sealed.study}/models/{sealed.model}/envelopes/{sealed.holder}"
+        return self._octets(path, sealed.sha256, f"the model sealed by {sealed.holder}")
 
     def download_model(self, digest: str, file: Path) -> None:
         """Fetch a model file into `file`, going on where a torn download ended.

@@ -40,10 +40,11 @@ class Document(BaseModel):
 
 
 class Enrolment(Document):
-    """Who this site is there, and whom its tokens are addressed to."""
+    """Who this site is there, and whom its tokens are addressed to. `again`: it has new keys in place of lost ones."""
 
     site: UUID
     coordinator: UUID
+    again: bool = False
 
 
 class ServerStatus(Document):
@@ -108,7 +109,11 @@ class Ended(Document):
 
 
 class Task(Document):
-    """What a study asks of this site at this moment."""
+    """What a study asks of this site at this moment.
+
+    Where only members hold the models: `answers` are sealed and in, `derived` says that this site's outcome is,
+    `model_wanted` are members that lack the current model, `model_offers` those that sealed it to this site.
+    """
 
     cursor: str
     study_state: Literal["draft", "running", "paused", "finished", "stopped"]
@@ -122,6 +127,10 @@ class Task(Document):
     votes: int
     openers: tuple[UUID, ...]
     opened: bool
+    answers: int = 0
+    derived: bool = False
+    model_wanted: tuple[UUID, ...] = ()
+    model_offers: tuple[UUID, ...] = ()
     last: Ended | None
 
 
@@ -141,3 +150,13 @@ class RoundRow(Document):
     state: Literal["collecting", "aggregating", "opening", "complete", "failed"]
     reason: str | None
     contributors: tuple[UUID, ...]
+    model: Digest | None = None
+
+
+class PooledCounts(Document):
+    """What the coordinator says the contributors' counts add up to; those of the recipe in nested lists, by name."""
+
+    samples: int
+    capped_samples: int
+    clipped: tuple[int, ...]
+    recipe: dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from crypto.plan import Plan
+from crypto.plan import Plan, Roster
 
 
 class Cancelled(Exception):
@@ -19,16 +19,20 @@ class Job:
         work: is given the job; calls `check` often and waits with `pause` only.
     """
 
-    def __init__(self, plan: Plan, work: Callable[[Job], None]) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, roster: Roster, work: Callable[[Job], None]) -> None:
+        self.plan, self.roster = plan, roster
         self._work = work
         self._cancelled = threading.Event()
+        self._starting = threading.Lock()  # between being called off and being started one comes first
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Run in a thread of its own. It never keeps the process from ending: a killed job resumes."""
-        self._thread = threading.Thread(target=self.run, name=f"round-{self.plan.round}", daemon=True)
-        self._thread.start()
+        with self._starting:
+            if not self._cancelled.is_set():
+                thread = threading.Thread(target=self.run, name=f"round-{self.plan.round}", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def run(self) -> None:
         """Run here."""
@@ -39,7 +43,8 @@ class Job:
         return self._thread is not None and self._thread.is_alive()
 
     def cancel(self) -> None:
-        self._cancelled.set()
+        with self._starting:
+            self._cancelled.set()
 
     def wait(self, seconds: float) -> None:
         """Wait until it ended, but no longer than that."""

@@ -1,10 +1,15 @@
-"""Global models on this site's disk, by digest."""
+"""Global models on this site's disk, by digest.
+
+models/DIGEST.safetensors         fetched from the coordinator
+models/STUDY/DIGEST.safetensors   held by the study's members only: derived here, or passed on by a member
+"""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,34 +18,49 @@ from safetensors.numpy import load_file
 
 from crypto.layout import Layout
 from participant.client import Client
-from participant.files import sync_folder
+from participant.files import sync_folder, write_whole
 from participant.policy import Refused
 
-_KEPT: Final = 4  # models; older ones can be fetched again
+_KEPT: Final = 4  # models in a folder; older ones can be fetched, or asked for, again
 
 
 class ModelStore:
-    """Fetches each model once and keeps the latest few."""
+    """Fetches each model once and keeps the few used last; of what only members hold, the few of each study."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._lock = threading.Lock()
 
+    def keep(self, study: UUID, digest: str, data: bytes) -> Path:
+        """Store a model that only the study's members hold. It is on the disk when this returns."""
+        folder = self._folder / str(study)
+        with self._lock:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            write_whole(folder / f"{digest}.safetensors", data)
+            _prune(folder)
+        return folder / f"{digest}.safetensors"
+
+    def holds(self, digest: str) -> bool:
+        """Whether the model is here."""
+        return self._found(digest) is not None
+
     def fetch(self, client: Client, digest: str) -> Path:
-        """The model's file, whose bytes have this digest.
+        """The model's file, whose bytes have this digest: the one at hand, or else the coordinator's.
 
         Raises:
             WrongDigest: the coordinator sent other bytes.
         """
-        file = self._folder / f"{digest}.safetensors"
         with self._lock:
-            if not file.is_file():
+            file = self._found(digest)
+            if file is None:
+                file = self._folder / f"{digest}.safetensors"
                 partial = file.with_suffix(".partial")
                 client.download_model(digest, partial)
                 partial.replace(file)
                 sync_folder(self._folder)
-                self._prune()
+                _prune(self._folder)
+            file.touch()  # what is used stays: rounds that come to nothing leave models too
         return file
 
     def vector(self, client: Client, digest: str, layout: Layout) -> NDArray[np.float32]:
@@ -64,7 +84,13 @@ class ModelStore:
             raise Refused("model-unfit", "the base model has tensors beyond its layout, or values that are no numbers")
         return vector
 
-    def _prune(self) -> None:
-        files = sorted(self._folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
-        for file in files[:-_KEPT]:
-            file.unlink()
+    def _found(self, digest: str) -> Path | None:
+        name = f"{digest}.safetensors"
+        files = (self._folder / name, *self._folder.glob(f"*/{name}"))
+        return next((file for file in files if file.is_file()), None)
+
+
+def _prune(folder: Path) -> None:
+    files = sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+    for file in files[:-_KEPT]:
+        file.unlink()

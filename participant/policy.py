@@ -9,6 +9,7 @@ from pydantic import Field
 
 from crypto.parameters import DEFAULT_MINIMUM_CONTRIBUTORS, K_LIMIT
 from crypto.plan import Plan, SchemeName
+from crypto.wire import Digest
 from participant.settings import Section, dump, load
 
 _HEAD: Final = "# What this site agrees to. Whatever is not allowed here is refused, and written to ledger.jsonl.\n\n"
@@ -39,13 +40,28 @@ class Policy(Section):
     recipes: list[str] | Literal["any"] = Field(
         "any", description='names of the recipes that may be trained here, such as ["ucadi"], or "any"'
     )
-    schemes: list[SchemeName] = Field(["lwe-ckks"], description="aggregation schemes that are acceptable")
+    schemes: list[SchemeName] = Field(
+        ["lwe-ckks", "lwe-shamir"],
+        description='aggregation schemes that are acceptable; "ckks" would protect against a coordinator that keeps '
+        "to the protocol, and against no other",
+    )
+    releases: list[Literal["open", "members"]] = Field(
+        ["open", "members"],
+        description='who may read the models that come of this site\'s cases; "open": the coordinator too; "members": '
+        "the hospitals of the study alone",
+    )
     reattempts: int = Field(
         2,
         ge=1,
         le=8,
         description="sets of contributors that may be opened on one base model; each beyond the first lets the "
         "coordinator subtract one sum from another",
+    )
+
+    trusted_models: list[Digest] = Field(
+        [],
+        description="models (by their SHA-256) to go on from although a spot check failed before, once that is "
+        "explained; empty in good times",
     )
 
     def check_study(self, name: str, scheme: str, minimum: int) -> None:
@@ -69,8 +85,18 @@ class Policy(Section):
                 f"`minimum_contributors` = {self.minimum_contributors}",
             )
 
+    def check_release(self, release: str) -> None:
+        """Raise unless the study's models may go to whom it says.
+
+        Raises:
+            Refused: naming the key that holds the rule.
+        """
+        if release not in self.releases:
+            raise Refused("release-not-allowed", f"the release {release} is not among `releases` in policy.toml")
+
     def check_plan(self, plan: Plan, recipe: dict[str, Any]) -> None:
         """The same of a plan, whose numbers are the ones that count."""
+        self.check_release(plan.release)
         self.check_study(recipe_name(recipe), plan.scheme, plan.minimum_contributors)
 
 
@@ -89,6 +115,7 @@ def load_policy(path: Path) -> Policy:
 
 
 def sample(peers: Literal["auto", "ask"]) -> str:
-    """A policy.toml with every rule spelled out; that of demonstrations (`auto`) takes studies of two sites too."""
-    policy = Policy(peers=peers, minimum_contributors=2) if peers == "auto" else Policy(peers=peers)
-    return _HEAD + dump(policy)
+    """A policy.toml with every rule spelled out; that of demonstrations (`auto`) takes two sites and any scheme too."""
+    if peers == "auto":
+        return _HEAD + dump(Policy(peers=peers, minimum_contributors=2, schemes=["lwe-ckks", "lwe-shamir", "ckks"]))
+    return _HEAD + dump(Policy(peers=peers))

@@ -123,6 +123,10 @@ class Home:
         return self.path / "sealed"
 
     @property
+    def opened(self) -> Path:
+        return self.path / "opened"
+
+    @property
     def residuals(self) -> Path:
         return self.path / "residuals"
 

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
@@ -13,12 +14,14 @@ from uuid import UUID
 import httpx
 
 from crypto.identity import Identity
+from crypto.ring import FftMultiplier, MakeMultiplier
 from participant.client import Client, Leaving, Witness, connect
 from participant.documents import Enrolment, Study
 from participant.files import write_whole
 from participant.keys import Keyring
 from participant.ledger import Ledger
 from participant.model_store import ModelStore
+from participant.opened import OpenedStore
 from participant.policy import load_policy, sample
 from participant.progress import Reporter
 from participant.record import Record
@@ -52,6 +55,9 @@ def make_home(home: Home, config: Config, peers: Literal["auto", "ask"]) -> Iden
 def enrol(home: Home, invitation: str, http: httpx.Client | None = None) -> Enrolment:
     """Redeem an invitation; from then on this home is that site.
 
+    A site that enrols again, with new keys, knows nothing of what it signed with the former ones: its record counts as
+    lost, so that it sits out what is under way.
+
     Raises:
         ConfigError: the home is already enrolled, or not usable.
         Problem, Unreachable: from the coordinator.
@@ -62,9 +68,15 @@ def enrol(home: Home, invitation: str, http: httpx.Client | None = None) -> Enro
     with http or _connect(home, config) as connection:
         client = Client(Session(connection, patience=Patience(tries=1)), _witness(ledger, config))
         enrolment = client.enrol(invitation, config.name, identity)
-    Record(home.record, fresh=True).close()
+    Record(home.record, fresh=not enrolment.again).close()
     write_whole(home.enrolment, enrolment.model_dump_json(indent=2).encode() + b"\n")
-    ledger.append("enrolled", site=str(enrolment.site), coordinator=str(enrolment.coordinator), url=config.coordinator)
+    ledger.append(
+        "enrolled-again" if enrolment.again else "enrolled",
+        site=str(enrolment.site),
+        coordinator=str(enrolment.coordinator),
+        url=config.coordinator,
+        fingerprint=identity.public.fingerprint,
+    )
     return enrolment
 
 
@@ -113,12 +125,14 @@ def open_site(
             record=record,
             ledger=ledger,
             sealed=SealedStore(home.sealed, home.residuals, record),
+            opened=OpenedStore(home.opened),
             keyring=Keyring(home.keys),
             models=ModelStore(home.models),
             policy=policy,
             reporter=reporter,
             timings=home.timings,
             make_trainer=make_trainer or image_trainer(home, config),
+            multiplier=(lambda: FftMultiplier) if make_trainer else partial(_multiplier, config.device),
         )
 
 
@@ -168,3 +182,9 @@ def _witness(ledger: Ledger, config: Config) -> Witness:
         )
 
     return witness
+
+
+def _multiplier(device: str) -> MakeMultiplier:
+    from participant.gpu_ring import multiplier_for  # torch, which training has loaded by then
+
+    return multiplier_for(device)

@@ -12,8 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 
 ScaleName = Literal["small", "full"]
+SchemeName = Literal["lwe-ckks", "lwe-shamir", "ckks"]
+Release = Literal["open", "members"]
 
-app = typer.Typer(help="Whole federations on one machine.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Whole federations on one machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+)
 
 
 @app.callback()
@@ -34,6 +41,10 @@ def demo(
     scale: Annotated[
         ScaleName, typer.Option(help="small: minutes on 2 cores; full: the recipe as published")
     ] = "small",
+    scheme: Annotated[SchemeName, typer.Option(help="how updates are kept from the coordinator")] = "lwe-ckks",
+    release: Annotated[
+        Release, typer.Option(help="who holds readable models: open, the coordinator too; members, hospitals only")
+    ] = "open",
     keep: Annotated[bool, typer.Option(help="leave the coordinator up")] = False,
 ) -> None:
     """Hospitals train one model together, over HTTP, with updates that the coordinator cannot read."""
@@ -48,6 +59,7 @@ def demo(
     settings = DemoSettings(
         out=out or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S"),
         sites=sites, rounds=rounds, seed=seed, recipe=recipe, data=data, keep=keep, scale=scale,
+        scheme=scheme, release=release,
     )  # fmt: skip
     try:
         run_demo(settings, console)

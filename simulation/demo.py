@@ -14,19 +14,18 @@ from typing import Any
 
 from rich.console import Console
 
+from crypto.plan import SchemeName
 from models.flatten import SavedModel, read_model
 from models.recipe import Recipe, load_recipe
 from simulation.controls import Job, Outcome, run_jobs
 from simulation.evaluation import Comparison, score
-from simulation.federation import COORDINATOR, Federation, Hospital, StudySettings, new_model
+from simulation.federation import COORDINATOR, Federation, Hospital, Release, StudySettings, new_model
 from simulation.hospitals import phantom_hospitals, split_hospitals
 from simulation.live import Live, curve_of
 from simulation.plots import plot_learning_curves
 from simulation.processes import Processes, terminations_as_interrupts
 from simulation.report import Run, print_report, read_timings, write_summary
 from simulation.scales import Scale, ScaleName, scale_for
-
-SCHEME = "lwe-ckks"
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,8 @@ class DemoSettings:
     data: Path | None = None
     keep: bool = False
     scale: ScaleName = "small"
+    scheme: SchemeName = "lwe-ckks"
+    release: Release = "open"
 
 
 @dataclass
@@ -88,9 +89,9 @@ def run_demo(settings: DemoSettings, console: Console, scale: Scale | None = Non
             saved = _start(settings, changes, federation, hospitals, live)
         with clock.phase("rounds"):
             federation.watch(live.rounds)
-            federation.download(federation.state()["model"], out / "federated.safetensors")
             history = federation.history()
             processes.wait_for("the agents' end", lambda: not any(map(processes.runs, _names(hospitals))), 60)
+            federation.fetch_model(hospitals[0], out / "federated.safetensors")
         with clock.phase("controls"):
             outcomes = _controls(settings, federation, hospitals, saved, live)
         kept = processes.release(COORDINATOR) if settings.keep else None
@@ -134,7 +135,8 @@ def _start(
     live.say(f"coordinator at {federation.url}, logs in {federation.processes.folder}")
     study = StudySettings(
         name=f"{saved.recipe.name}-demo",
-        scheme=SCHEME,
+        scheme=settings.scheme,
+        release=settings.release,
         rounds=saved.recipe.federation.rounds,
         minimum_contributors=min(saved.recipe.federation.minimum_contributors, len(hospitals)),
     )
@@ -189,7 +191,7 @@ def _collected(
     first = curve_of(history)[:1]
     return Run(
         sites=names,
-        scheme=SCHEME,
+        scheme=settings.scheme,
         recipe=saved.recipe.name,
         version=version("pleura"),
         seed=settings.seed,

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
+from crypto.plan import SchemeName
 from simulation.controls import Place
 from simulation.processes import Processes, free_port, program
+
+Release = Literal["open", "members"]
 
 START_SECONDS = 60.0  # until the coordinator answers
 FAILURES_IN_A_ROW = 3
@@ -41,10 +44,11 @@ class StudySettings:
     """What an operator says when creating a study. Durations in seconds."""
 
     name: str
-    scheme: str
+    scheme: SchemeName
     rounds: int
     minimum_contributors: int
     collect_seconds: int = 900
+    release: Release = "open"
 
 
 class Federation:
@@ -90,6 +94,7 @@ class Federation:
             "name": settings.name,
             "model": model,
             "scheme": settings.scheme,
+            "release": settings.release,
             "rounds": settings.rounds,
             "minimum-contributors": settings.minimum_contributors,
             "expected-sites": sites,
@@ -134,9 +139,10 @@ class Federation:
             self._names = {site["id"]: site["name"] for site in self.get("/v1/sites")}
         return [{**row, "contributors": sorted(self._names[site] for site in row["contributors"])} for row in rows]
 
-    def download(self, model: str, path: Path) -> None:
-        """A model's file by its digest."""
-        path.write_bytes(self._get(f"/v1/models/{model}").content)
+    def fetch_model(self, hospital: Hospital, path: Path) -> None:
+        """The study's model as a hospital has it: in some studies the coordinator has none that it could give."""
+        models = self.home(hospital.name) / "models"
+        path.write_bytes(next(models.rglob(f"{self.state()['model']}.safetensors")).read_bytes())
 
     def watch(
         self, shown: Callable[[dict[str, Any], Sequence[Mapping[str, Any]]], None], interval: float = 1.0

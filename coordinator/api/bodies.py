@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Final, TypeVar
@@ -31,17 +31,27 @@ async def _octets(request: Request) -> bytes:
 Octets = Annotated[bytes, Depends(_octets)]
 
 
-def signed(kind: type[M]) -> Any:
-    """A dependency that gives the body as Signed[kind]. Not FastAPI's own: messages are strict about their spelling."""
+def signed(*kinds: type[M]) -> Any:
+    """A dependency that gives the body as Signed[kind] of the kind whose fields it has.
+
+    Not FastAPI's own: messages are strict about their spelling.
+    """
 
     async def read(request: Request) -> Signed[M]:
         try:
             value = json.loads(await request.body())
         except (ValueError, RecursionError) as error:
             raise Malformed("The body is not JSON.") from error
-        return Signed[kind].from_json(value)  # type: ignore[valid-type]
+        message: Signed[M] = Signed[_kind_of(value, kinds)].from_json(value)  # type: ignore[misc]
+        return message
 
     return Depends(read)
+
+
+def _kind_of(value: Any, kinds: Sequence[type[M]]) -> type[M]:
+    message = value.get("message") if isinstance(value, dict) else None
+    fields = set(message) if isinstance(message, dict) else set()
+    return next((kind for kind in kinds if fields == set(kind.model_fields)), kinds[0])
 
 
 def checked_octets(

@@ -1,13 +1,11 @@
-"""Uploads: parts, key parts, manifest. Parts go in and never out again; key parts go out with the ballot."""
+"""Uploads: parts, key parts, manifest. Key parts go out with the ballot; parts for spot checks only, see there."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from coordinator.api.bodies import CheckedOctets, signed
@@ -16,6 +14,7 @@ from coordinator.api.places import ThisAttempt
 from coordinator.api.public import Serving
 from coordinator.api.values import Delivered
 from coordinator.auth import CallingSite
+from coordinator.contexts import context_of
 from coordinator.errors import (
     DigestMismatch,
     DiskFull,
@@ -30,20 +29,20 @@ from coordinator.errors import (
 )
 from coordinator.services import Services
 from coordinator.store import answers, contributions
-from coordinator.store.blobs import Blobs, part_key, study_key
+from coordinator.store.blobs import part_key
 from coordinator.store.contributions import Place
-from coordinator.store.tables import Epoch, Round, Study
-from crypto.checks import check_manifest
-from crypto.ckks_public import PublicContext, check_key_part
+from coordinator.store.tables import Round, Study
+from crypto.checks import check_manifest, key_part_count
+from crypto.ckks_public import check_key_part
 from crypto.errors import CryptoError, MalformedKeyPart
 from crypto.layout import Layout
 from crypto.manifest import Manifest
 from crypto.plan import Plan, Roster
 from crypto.schemes import scheme
+from crypto.schemes.shares import check_sealed_share
 from crypto.wire import Signed
 
 router = APIRouter(prefix="/v1/studies/{study}/rounds/{round}/{attempt}", tags=["contributions"])
-KEY_PARTS: Final = 1  # lwe-ckks: one ciphertext of s
 Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 _PART_REFUSALS = refusals(DigestMismatch, PartSize, PartDiffers, RoundClosed, NotAMember, DiskFull)
 
@@ -66,7 +65,7 @@ def put_part(services: Serving, site: CallingSite, here: ThisAttempt, number: Nu
     row = services.store.read("find attempt", here.row)
     data, digest = body
     if _is_new(services, row, Place(row.id, site.id, "body", number), digest):
-        _check_size(services, row, number, len(data))
+        _check_part(services, row, number, data)
         _keep(services, Place(row.id, site.id, "body", number), data, digest)
 
 
@@ -81,15 +80,7 @@ def put_key_part(services: Serving, site: CallingSite, here: ThisAttempt, number
     row = services.store.read("find attempt", here.row)
     data, digest = body
     if _is_new(services, row, Place(row.id, site.id, "key", number), digest):
-        plan = Plan.from_json(row.plan)
-        limit = scheme(plan.scheme).key_part_limit(plan)
-        if number >= KEY_PARTS or len(data) > limit:
-            raise PartSize(
-                f"A contribution has {KEY_PARTS} key part, number 0, of at most {limit} bytes; this is number {number} "
-                f"with {len(data)}.",
-                {"expected": limit, "received": len(data)},
-            )
-        check_key_part(_context_of(services, row), data)
+        _check_key_part(services, row, number, data)
         _keep(services, Place(row.id, site.id, "key", number), data, digest)
 
 
@@ -110,7 +101,8 @@ def put_manifest(
     def complete(session: Session) -> None:
         row = here.row(session)
         _verify(row, site.id, manifest)
-        parts = len(_part_sizes(session, row))
+        plan, layout = _plan_and_layout(session, row)
+        parts = len(scheme(plan.scheme).part_sizes(plan, layout))
         contributions.complete(session, row, parts, manifest, services.clock.now())
 
     services.store.run("complete contribution", complete)
@@ -120,7 +112,7 @@ def put_manifest(
 def fetch_key_part(
     services: Serving, site: CallingSite, here: ThisAttempt, contributor: UUID, number: Number
 ) -> Response:
-    """A contributor's key part, for members of the plan's roster, once the ballot is shown."""
+    """A contributor's key part, once the ballot is shown: for all members; a share, for the one it is sealed to."""
 
     def find(session: Session) -> Place:
         row = here.row(session)
@@ -130,11 +122,35 @@ def fetch_key_part(
         listed = any(entry.message.site == contributor for entry in ballot.manifests)
         if not listed or contributions.find_part(session, place) is None:
             raise NotFound("The ballot lists no such key part, or the attempt has ended and its parts are deleted.")
+        _check_addressee(row, site.id, number)
         return place
 
     place = services.store.read("find key part", find)
     data = services.blobs.read(part_key(place.round_id, place.site, place.kind, place.number))
     return Response(data, media_type="application/octet-stream")
+
+
+def _check_key_part(services: Services, row: Round, number: int, data: bytes) -> None:
+    plan = Plan.from_json(row.plan)
+    count, limit = key_part_count(plan, Roster.from_json(row.roster)), scheme(plan.scheme).key_part_limit(plan)
+    if number >= count or len(data) > limit:
+        raise PartSize(
+            f"A contribution under {plan.scheme} has {count} key parts, numbered from 0, of at most {limit} bytes; "
+            f"this is number {number} with {len(data)}.",
+            {"expected": limit, "received": len(data)},
+        )
+    public = context_of(services.store, services.blobs, plan)
+    if public is None:
+        check_sealed_share(data)
+    else:
+        check_key_part(public, data)
+
+
+def _check_addressee(row: Round, site: UUID, number: int) -> None:
+    """Shares are sealed to one member each: nobody else has any use for one."""
+    plan, roster = Plan.from_json(row.plan), Roster.from_json(row.roster)
+    if plan.scheme == "lwe-shamir" and (number >= len(roster.members) or roster.members[number].site != site):
+        raise NotFound("This share is sealed to another member: fetch the one at this site's place in the roster.")
 
 
 def _is_new(services: Services, row: Round, place: Place, digest: str) -> bool:
@@ -146,15 +162,19 @@ def _is_new(services: Services, row: Round, place: Place, digest: str) -> bool:
     return not there
 
 
-def _check_size(services: Services, row: Round, number: int, size: int) -> None:
-    sizes = services.store.read("find sizes", lambda session: _part_sizes(session, row))
+def _check_part(services: Services, row: Round, number: int, data: bytes) -> None:
+    """Its form is checked at once: a part that cannot be added would cost all sites the round later."""
+    plan, layout = services.store.read("find layout", lambda session: _plan_and_layout(session, row))
+    sizes = scheme(plan.scheme).part_sizes(plan, layout)
     expected = sizes[number] if number < len(sizes) else None
-    if size != expected:
+    if expected is None or len(data) > expected or (plan.scheme != "ckks" and len(data) != expected):
         wanted = f"part {number} has {expected} bytes" if expected else f"there are parts 0 to {len(sizes) - 1}"
         raise PartSize(
-            f"Under this plan's layout {wanted}; this is part {number} with {size}. Is it of another plan?",
-            {"expected": expected, "received": size},
+            f"Under this plan's layout {wanted}; this is part {number} with {len(data)}. Is it of another plan?",
+            {"expected": expected, "received": len(data)},
         )
+    public = context_of(services.store, services.blobs, plan) if plan.scheme == "ckks" else None
+    scheme(plan.scheme).check_part(plan, layout, number, data, public)
 
 
 def _keep(services: Services, place: Place, data: bytes, digest: str) -> None:
@@ -168,9 +188,8 @@ def _keep(services: Services, place: Place, data: bytes, digest: str) -> None:
         raise
 
 
-def _part_sizes(session: Session, row: Round) -> tuple[int, ...]:
-    plan, layout = Plan.from_json(row.plan), Layout.from_json(session.get_one(Study, row.study_id).layout)
-    return scheme(plan.scheme).part_sizes(plan, layout)
+def _plan_and_layout(session: Session, row: Round) -> tuple[Plan, Layout]:
+    return Plan.from_json(row.plan), Layout.from_json(session.get_one(Study, row.study_id).layout)
 
 
 def _verify(row: Round, site: UUID, manifest: Signed[Manifest]) -> None:
@@ -180,16 +199,3 @@ def _verify(row: Round, site: UUID, manifest: Signed[Manifest]) -> None:
         check_manifest(manifest, Plan.from_json(row.plan), Roster.from_json(row.roster))
     except CryptoError as error:
         raise ManifestRefused(f"This manifest is refused: {error}.") from error
-
-
-def _context_of(services: Services, row: Round) -> PublicContext:
-    def find(session: Session) -> str:
-        query = select(Epoch.context_digest).where(Epoch.record_digest == row.plan["epoch"])
-        return session.scalars(query).one()
-
-    return _load_context(services.blobs, row.study_id, services.store.read("find context", find))
-
-
-@lru_cache(maxsize=8)
-def _load_context(blobs: Blobs, study: UUID, digest: str) -> PublicContext:
-    return PublicContext.load(blobs.read(study_key(study, digest)))

@@ -22,14 +22,14 @@ router = APIRouter(prefix="/v1", tags=["enrolment"])
     responses=refusals(InvitationInvalid, InvitationUsed, InvitationExpired, NameTaken, RateLimited),
 )
 def enrol(services: Serving, request: Request, wish: Enrolment) -> Enrolled:
-    """Become a site, with an invitation and a proof that its keys are one's own."""
+    """Become a site, or take new keys as one, with an invitation and a proof that the keys are one's own."""
     services.enrolments.take(address_of(request))
     public = PublicIdentity.from_hex(wish.signing_key, wish.hpke_key)
     now, proof = services.clock.now(), bytes.fromhex(wish.proof)
-    site = services.store.run(
+    site, again = services.store.run(
         "enrol", lambda session: sites.enrol(session, wish.invitation, wish.name, public, proof, now)
     )
-    return Enrolled(site=site.id, coordinator=services.coordinator)
+    return Enrolled(site=site.id, coordinator=services.coordinator, again=again)
 
 
 @router.post("/invitations", status_code=201)

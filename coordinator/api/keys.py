@@ -17,13 +17,14 @@ from coordinator.errors import (
     Conflict,
     DigestMismatch,
     EpochExists,
+    KeyLimit,
     MessageRefused,
     NotAMember,
     NotFound,
     PartsMissing,
     RequestInvalid,
 )
-from coordinator.store import epochs, memberships, studies
+from coordinator.store import epochs, key_blobs, memberships, studies
 from coordinator.store.blobs import study_key
 from crypto.canonical import sha256
 from crypto.ckks_public import PublicContext
@@ -46,7 +47,7 @@ def show_epoch(services: Serving, caller: AnyCaller, study: UUID) -> Epoch:
 @router.put(
     "/keys/{digest}",
     status_code=204,
-    responses=refusals(DigestMismatch, NotAMember, PrivateContext),
+    responses=refusals(DigestMismatch, NotAMember, KeyLimit, PrivateContext),
     openapi_extra=takes_octets(),
 )
 def store_key(services: Serving, site: CallingSite, study: UUID, digest: Sha256, data: Octets) -> None:
@@ -59,13 +60,16 @@ def store_key(services: Serving, site: CallingSite, study: UUID, digest: Sha256,
 
     def known(session: Session) -> bool:
         memberships.check_member(session, studies.get(session, study).id, site.id)
-        return epochs.stored_key(session, study, digest) is not None
+        if key_blobs.find(session, study, digest) is not None:
+            return True
+        key_blobs.check_room(session, study, site.id, len(data))
+        return False
 
     if services.store.read("find key", known):
         return
     stored = services.blobs.put_bytes(study_key(study, digest), data)
     now = services.clock.now()
-    services.store.run("store key", lambda session: epochs.note_key(session, study, digest, stored.size, site.id, now))
+    services.store.run("store key", lambda session: key_blobs.note(session, study, digest, stored.size, site.id, now))
 
 
 def _refuse_secrets(data: bytes) -> None:
@@ -84,7 +88,7 @@ def fetch_key(services: Serving, site: CallingSite, study: UUID, digest: Sha256)
 
     def check(session: Session) -> None:
         memberships.check_member(session, studies.get(session, study).id, site.id)
-        if epochs.stored_key(session, study, digest) is None:
+        if key_blobs.find(session, study, digest) is None:
             raise NotFound(f"This study has no context or wrap {digest[:12]}...")
 
     services.store.read("find key", check)
@@ -100,19 +104,21 @@ def fetch_key(services: Serving, site: CallingSite, study: UUID, digest: Sha256)
 def publish(
     services: Serving, site: CallingSite, study: UUID, record: Annotated[Signed[EpochRecord], signed(EpochRecord)]
 ) -> None:
-    """Make a dealt key the study's current one; context and wraps come first."""
+    """Make a dealt key the study's current one; context and wraps come first. Those of former keys are deleted."""
 
     def check(session: Session) -> bool:
         memberships.check_member(session, studies.get(session, study).id, site.id)
-        return epochs.stored_key(session, study, record.message.context) is not None
+        return key_blobs.find(session, study, record.message.context) is not None
 
     if services.store.read("find context", check):
         PublicContext.load(services.blobs.read(study_key(study, record.message.context)))
     now, recent = services.clock.now(), services.settings.recent_seen_seconds
-    services.store.run(
+    former = services.store.run(
         "publish epoch",
         lambda session: epochs.publish(session, studies.get(session, study), site, record, now, recent),
     )
+    for sha256_of in former:
+        services.blobs.delete(study_key(study, sha256_of))
 
 
 @router.post(
@@ -124,7 +130,7 @@ def publish(
 def extend(
     services: Serving, site: CallingSite, study: UUID, addition: Annotated[Signed[WrapAddition], signed(WrapAddition)]
 ) -> None:
-    """A newcomer's wrap, made by a holder of the key."""
+    """A wrap for a member that lacks the key, made by a holder; or a member's word that it opened one."""
 
     def extend(session: Session) -> None:
         memberships.check_member(session, study, site.id)

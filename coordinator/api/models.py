@@ -45,7 +45,7 @@ def upload(services: Serving, operator: CallingOperator, file: BodyFile) -> Mode
 def download(
     services: Serving, caller: AnyCaller, request: Request, digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 ) -> Response:
-    """The safetensors file. Its name is its SHA-256, so a copy never grows stale."""
+    """The safetensors file, named by its SHA-256, so a copy never grows stale; 404 where only members hold it."""
     model = services.store.read("find model", lambda session: _find(session, caller, digest))
     tag = f'"{digest}"'
     headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
@@ -61,9 +61,7 @@ def download(
 
 
 def _find(session: Session, caller: Caller, digest: str) -> tables.Model:
-    model = models.find(session, digest)
-    if model is None:
-        raise NotFound(f"There is no model {digest[:12]}...")
+    model = models.readable(session, digest)
     if caller.site is not None and not studies.may_download(session, model, caller.site.id):
         raise NotAMember("This model belongs to a study that this site is no member of. Join the study first.")
     return model

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from coordinator.errors import CoordinatorError
 from coordinator.problems import MEDIA_TYPE, PROBLEMS, Problem
-from crypto import epoch, manifest
+from crypto import epoch, manifest, outcome
 from crypto.errors import CryptoError
 from crypto.wire import Message, Signed
 
@@ -24,12 +24,41 @@ EXAMPLES: Final[dict[type[Message], dict[str, Any]]] = {
     manifest.Manifest: {"plan": _DIGEST, "site": _SITE, "parts": [_DIGEST], "key_parts": [_DIGEST]},
     manifest.Vote: {"ballot": _DIGEST, "site": _SITE},
     manifest.Opening: {"ballot": _DIGEST, "site": _SITE, "secret_sum": [0] * 2048},
+    manifest.ShareOpening: {"ballot": _DIGEST, "site": _SITE, "share_sum": [0] * 2048},
+    manifest.BodyOpening: {"ballot": _DIGEST, "site": _SITE, "parts": [_DIGEST]},
+    manifest.ShareRefusal: {"ballot": _DIGEST, "site": _SITE, "senders": [_SITE]},
     manifest.Refusal: {
         "site": _SITE,
         "step": "plan",
         "about": _DIGEST,
         "code": "peer-not-approved",
         "words": "The site hospital-c is on the roster and was not approved here.",
+    },
+    outcome.Outcome: {
+        "ballot": _DIGEST,
+        "site": _SITE,
+        "model": _DIGEST,
+        "size": 28_400_000,
+        "samples": 420,
+        "capped_samples": 400,
+        "clipped": [0, 3],
+        "recipe": [90, 41_000, 80, 10],
+    },
+    outcome.SealedAnswer: {"ballot": _DIGEST, "site": _SITE, "envelopes": [_DIGEST]},
+    outcome.SealedModel: {
+        "study": _STUDY,
+        "model": _DIGEST,
+        "holder": _SITE,
+        "recipient": "5d0c1f36-9a0e-4f0b-9f77-0c3a4d1b6e20",
+        "sha256": _DIGEST,
+    },
+    outcome.SpotCheck: {
+        "ballot": _DIGEST,
+        "site": _SITE,
+        "model": _DIGEST,
+        "part": 3,
+        "result": "match",
+        "words": "part 3 of the published model is what 4 contributions add up to",
     },
     epoch.EpochRecord: {
         "study": _STUDY,
@@ -56,11 +85,14 @@ class ProblemDocument(BaseModel):
     code: str
 
 
-def takes(kind: type[Message]) -> dict[str, Any]:
-    """`openapi_extra` of a call that takes Signed[kind]."""
-    example = {"message": EXAMPLES[kind], "signature": "00" * 64}
-    schema = {"$ref": f"#/components/schemas/Signed_{kind.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+def takes(*kinds: type[Message]) -> dict[str, Any]:
+    """`openapi_extra` of a call that takes Signed[kind] of one of these kinds."""
+    references = [{"$ref": f"#/components/schemas/Signed_{kind.__name__}"} for kind in kinds]
+    content = {
+        "schema": references[0] if len(kinds) == 1 else {"anyOf": references},
+        "example": {"message": EXAMPLES[kinds[0]], "signature": "00" * 64},
+    }
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 def takes_octets() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An attempt as sites see it: the task, the plan, the ballot, votes, openings, refusals."""
+"""An attempt as sites see it: the task, the plan, the roster, the ballot."""
 
 from __future__ import annotations
 
@@ -10,19 +10,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
-from coordinator.api.bodies import signed
-from coordinator.api.openapi import refusals, takes
+from coordinator.api.openapi import refusals
 from coordinator.api.places import Here, ThisAttempt
 from coordinator.api.public import Serving
 from coordinator.api.values import Task
 from coordinator.auth import AnyCaller, Caller, CallingSite
-from coordinator.errors import AnswerDiffers, Conflict, MessageRefused, NotAMember, NotFound, VotesMissing
+from coordinator.errors import NotAMember, NotFound
 from coordinator.services import Services
 from coordinator.store import answers, contributions, memberships, studies, tasks
 from coordinator.store.tables import Round
-from crypto.errors import InvalidSignature
-from crypto.manifest import Opening, Refusal, Vote
-from crypto.wire import Signed
 
 router = APIRouter(prefix="/v1/studies/{study}", tags=["rounds"])
 _ATTEMPT = "/rounds/{round}/{attempt}"
@@ -62,7 +58,7 @@ def _look(services: Services, study: UUID, site: UUID, cursor: str | None) -> di
     return services.store.read("task", look)
 
 
-def _seen(session: Session, caller: Caller, here: Here) -> Round:
+def seen(session: Session, caller: Caller, here: Here) -> Round:
     """The attempt, if the caller is on its roster or an operator."""
     row = here.row(session)
     if caller.site is not None:
@@ -73,13 +69,13 @@ def _seen(session: Session, caller: Caller, here: Here) -> Round:
 @router.get(_ATTEMPT + "/plan", responses=refusals(NotFound, NotAMember))
 def plan(services: Serving, caller: AnyCaller, here: ThisAttempt) -> dict[str, Any]:
     """The Plan."""
-    return services.store.read("plan", lambda session: _seen(session, caller, here).plan)
+    return services.store.read("plan", lambda session: seen(session, caller, here).plan)
 
 
 @router.get(_ATTEMPT + "/roster", responses=refusals(NotFound, NotAMember))
 def roster(services: Serving, caller: AnyCaller, here: ThisAttempt) -> dict[str, Any]:
     """The Roster that the plan was made for."""
-    return services.store.read("roster", lambda session: _seen(session, caller, here).roster)
+    return services.store.read("roster", lambda session: seen(session, caller, here).roster)
 
 
 @router.get(_ATTEMPT + "/ballot", responses=refusals(NotFound, NotAMember))
@@ -87,73 +83,6 @@ def ballot(services: Serving, caller: AnyCaller, here: ThisAttempt) -> dict[str,
     """The Ballot, once the set of contributors is frozen and their parts are added up."""
 
     def look(session: Session) -> dict[str, Any]:
-        return answers.shown_ballot(_seen(session, caller, here)).to_json()
+        return answers.shown_ballot(seen(session, caller, here)).to_json()
 
     return services.store.read("ballot", look)
-
-
-@router.put(
-    _ATTEMPT + "/vote",
-    status_code=204,
-    responses=refusals(NotFound, NotAMember, MessageRefused, InvalidSignature, AnswerDiffers, Conflict),
-    openapi_extra=takes(Vote),
-)
-def vote(services: Serving, site: CallingSite, here: ThisAttempt, vote: Annotated[Signed[Vote], signed(Vote)]) -> None:
-    """This site was shown the ballot, and it passes all its checks."""
-
-    def cast(session: Session) -> None:
-        row = here.row(session)
-        answers.vote(session, row, site.id, vote, services.clock.now())
-
-    services.store.run("vote", cast)
-
-
-@router.get(_ATTEMPT + "/votes", responses=refusals(NotFound, NotAMember))
-def votes(services: Serving, caller: AnyCaller, here: ThisAttempt) -> list[dict[str, Any]]:
-    """All Signed[Vote] for the ballot, by site: nobody opens before more than half of the roster is in it."""
-    return services.store.read(
-        "votes",
-        lambda session: answers.votes(session, _seen(session, caller, here)),
-    )
-
-
-@router.put(
-    _ATTEMPT + "/opening",
-    status_code=204,
-    responses=refusals(NotFound, NotAMember, MessageRefused, InvalidSignature, AnswerDiffers, VotesMissing),
-    openapi_extra=takes(Opening),
-)
-def answer(
-    services: Serving,
-    site: CallingSite,
-    here: ThisAttempt,
-    opening: Annotated[Signed[Opening], signed(Opening)],
-) -> None:
-    """An opener's answer: the sum of the contributors' secrets."""
-
-    def give(session: Session) -> None:
-        row = here.row(session)
-        answers.answer(session, row, site.id, opening, services.clock.now())
-
-    services.store.run("answer", give)
-
-
-@router.post(
-    _ATTEMPT + "/refusal",
-    status_code=204,
-    responses=refusals(NotFound, NotAMember, MessageRefused, InvalidSignature),
-    openapi_extra=takes(Refusal),
-)
-def refuse(
-    services: Serving,
-    site: CallingSite,
-    here: ThisAttempt,
-    refusal: Annotated[Signed[Refusal], signed(Refusal)],
-) -> None:
-    """This site's no to the plan, the ballot or the opening, in words for all operators."""
-
-    def note(session: Session) -> None:
-        row = here.row(session)
-        answers.refuse(session, row, site.id, refusal, services.clock.now())
-
-    services.store.run("refuse", note)

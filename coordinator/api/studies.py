@@ -41,8 +41,7 @@ def list_studies(services: Serving, caller: AnyCaller) -> list[Study]:
 def create_study(services: Serving, operator: CallingOperator, wish: StudyWish) -> Study:
     """A study in state draft, from an uploaded model. What is not said here is as its recipe says."""
     actor = f"operator:{operator.name}"
-    if services.store.read("find model", lambda session: models.find(session, wish.model)) is None:
-        raise NotFound(f"There is no model {wish.model[:12]}... Upload it first (POST /v1/models).")
+    services.store.read("find model", lambda session: models.readable(session, wish.model))
     file = model_files.stored(services.blobs, wish.model)
     now = services.clock.now()
     row = services.store.run(

@@ -12,6 +12,7 @@ from coordinator.store.studies import Wishes
 from crypto.identity import PublicIdentity
 from crypto.parameters import K_LIMIT
 from crypto.plan import SchemeName
+from crypto.schemes import SCHEMES
 from crypto.wire import Digest
 
 _Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^\S(.*\S)?$")]
@@ -47,8 +48,11 @@ class Enrolment(_Request):
 
 
 class Enrolled(BaseModel):
+    """`again`: the site was enrolled before and has new keys now."""
+
     site: UUID
     coordinator: UUID
+    again: bool
 
 
 class InvitationWish(_Request):
@@ -96,13 +100,17 @@ class StudyWish(_Request):
 
 
 class Study(BaseModel):
-    """`round`: the last completed training round. `reason`: why it was paused by itself."""
+    """`round`: the last completed training round. `reason`: why it was paused by itself.
+
+    `trust`: against whom the scheme protects an update.
+    """
 
     id: UUID
     name: str
     state: tables.StudyState
     reason: str | None
     scheme: SchemeName
+    trust: str
     release: tables.Release
     weighting: tables.Weighting
     minimum_contributors: int
@@ -119,11 +127,12 @@ class Study(BaseModel):
 
     @classmethod
     def of(cls, row: tables.Study, *, member: bool) -> Self:
-        same = set(cls.model_fields) - {"round", "model", "member"}
+        same = set(cls.model_fields) - {"round", "model", "member", "trust"}
         return cls(
             **{name: getattr(row, name) for name in same},
             round=row.completed,
             model=row.current_model,
+            trust=SCHEMES[row.scheme].trust,
             member=member,
         )
 
@@ -183,6 +192,10 @@ class Task(BaseModel):
     votes: int
     openers: list[str]
     opened: bool
+    answers: int
+    derived: bool
+    model_wanted: list[str]
+    model_offers: list[str]
     last: Last | None
 
 
@@ -205,6 +218,9 @@ class Round(BaseModel):
     votes: int
     openings: list[dict[str, str | None]]
     refusals: list[dict[str, str]]
+    model: str | None
+    spot_checks: list[dict[str, Any]]
+    outcomes: list[dict[str, Any]]
     bytes_received: int
     started: float
     closed: float | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Literal
 from uuid import UUID
 
 from crypto.parameters import K_LIMIT
-from crypto.plan import Member, Plan, Roster, SchemeName
+from crypto.plan import Member, Plan, Roster, SchemeName, draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +116,11 @@ def mutually_approved(candidates: Iterable[Candidate]) -> list[Candidate]:
     return chosen
 
 
-def draw(members: Sequence[UUID], fraction: float, at_least: int, seed: bytes) -> tuple[UUID, ...]:
-    """The sites asked to contribute, sorted: ceil(fraction * n) of them, by the order of SHA-256(seed || site)."""
-    number = max(at_least, math.ceil(fraction * len(members)))
-    drawn = sorted(members, key=lambda site: hashlib.sha256(seed + site.bytes).digest())[:number]
-    return tuple(sorted(drawn, key=lambda site: site.bytes))
-
-
 def _plan(view: StudyView, roster: Roster, now: float) -> Plan:
     study, size = view.settings, len(roster.members)
     number, attempt = _next_numbers(view.last)
-    seed = hashlib.sha256(b"pleura/draw/v1\x00" + view.id.bytes + number.to_bytes(8) + attempt.to_bytes(8)).digest()
-    expected = draw([m.site for m in roster.members], study.fraction, study.minimum_contributors, seed)
+    asked = max(study.minimum_contributors, math.ceil(study.fraction * size))
+    expected = draw(roster, number, attempt, asked)
     return Plan(
         study=view.id,
         round=number,

@@ -35,6 +35,15 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """What a member made of the ballot itself, by its content, and when that came in."""
+
+    site: UUID
+    content: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Opening:
     """The ballot is out.
 
@@ -45,6 +54,8 @@ class Opening:
         asked: openers in the order in which they were asked.
         answered: sites whose opening is in and has not failed.
         rejected: sites whose opening did not open the sum, with the reason.
+        tried: how many answers were combined in vain, and why; where it takes several to open.
+        derived: outcomes in the order in which they came in, where the members open the sum.
     """
 
     contributors: tuple[UUID, ...]
@@ -54,14 +65,18 @@ class Opening:
     asked: tuple[Asked, ...] = ()
     answered: frozenset[UUID] = frozenset()
     rejected: Mapping[UUID, str] = field(default_factory=dict)
+    tried: tuple[int, str] = (0, "")
+    derived: tuple[Derived, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """`swept` once the attempt's parts and sums are deleted."""
+    """`swept` once the attempt's parts and sums are deleted; `checked`: sites that reported a spot check until then."""
 
     model: str
     swept: bool
+    ended: float = 0.0
+    checked: frozenset[UUID] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

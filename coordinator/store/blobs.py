@@ -173,7 +173,7 @@ def parts_prefix(round_id: UUID) -> str:
 
 
 def part_key(round_id: UUID, site: UUID, kind: str, number: int) -> str:
-    """`kind` is "body" or "key"."""
+    """`kind` is one of `coordinator.store.tables.PartKind`."""
     return f"{parts_prefix(round_id)}/{site}/{kind}-{number}"
 
 
@@ -192,3 +192,12 @@ def model_key(digest: str) -> str:
 def study_key(study: UUID, digest: str) -> str:
     """A public context or a wrap."""
     return f"keys/{study}/{digest}"
+
+
+def sealed_models_prefix(study: UUID, digest: str) -> str:
+    """Envelopes of one model, from members that have it to members that lack it."""
+    return f"sealed/{study}/{digest}"
+
+
+def sealed_model_key(study: UUID, digest: str, recipient: UUID, holder: UUID) -> str:
+    return f"{sealed_models_prefix(study, digest)}/{recipient}/{holder}"

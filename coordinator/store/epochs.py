@@ -1,20 +1,24 @@
-"""Key epochs of a study: who deals the next key, the record of the current one, and wraps for newcomers."""
+"""Key epochs of a study: who deals the next key, the record of the current one, and wraps for those who lack it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from coordinator.errors import Conflict, EpochExists, MessageRefused, NotFound, PartsMissing
+from coordinator.errors import Conflict, EpochExists, MessageRefused, NotFound
 from coordinator.rounds.planning import mutually_approved
-from coordinator.store import audit, memberships, tables
-from coordinator.store.tables import Epoch, KeyBlob, Site, Study
+from coordinator.store import audit, key_blobs, memberships, tables
+from coordinator.store.tables import Approval, Epoch, Site, Study
 from crypto.epoch import EpochRecord, WrapAddition
 from crypto.identity import PublicIdentity, verify
 from crypto.wire import Signed
+
+DEAL_SECONDS: Final = 60.0  # a member that is asked to deal has so long until the next one is asked
+WRAP_SECONDS: Final = 60.0  # a member that is here and has opened no wrap for so long is passed another one
+WRAPS_KEPT: Final = 4  # wraps of different holders for one member, beside the dealer's
 
 
 def current(session: Session, study: UUID) -> Epoch | None:
@@ -23,11 +27,13 @@ def current(session: Session, study: UUID) -> Epoch | None:
     return latest if latest is not None and latest.retired is None else None
 
 
-def retire(session: Session, study: UUID, now: float) -> None:
-    """Give up the current key, because a holder of it left or was suspended. A running attempt still ends with it."""
+def retire(session: Session, study: UUID, now: float, actor: str, reason: str) -> None:
+    """Give up the current key: a holder left, was suspended or has new keys. A running attempt still ends with it."""
     epoch = current(session, study)
     if epoch is not None:
         epoch.retired = now
+        detail = {"study": str(study), "epoch": epoch.number, "reason": reason}
+        audit.append(session, now, actor, "epoch.retired", detail)
 
 
 def next_number(session: Session, study: UUID) -> int:
@@ -35,19 +41,37 @@ def next_number(session: Session, study: UUID) -> int:
 
 
 def additions(session: Session, epoch: Epoch) -> list[tables.WrapAddition]:
-    """Wraps made for newcomers since the record, by recipient."""
+    """Wraps made since the record, and the word of those who opened one; by recipient, oldest first."""
     found = session.scalars(
         select(tables.WrapAddition).where(
             tables.WrapAddition.study_id == epoch.study_id, tables.WrapAddition.epoch == epoch.number
         )
     )
-    return sorted(found, key=lambda row: row.recipient.bytes)
+    return sorted(found, key=lambda row: (row.recipient.bytes, row.received, row.holder.bytes))
 
 
 def holders(session: Session, epoch: Epoch) -> set[UUID]:
-    """Sites that were given the epoch's key."""
-    recorded = {UUID(wrap["recipient"]) for wrap in epoch.record["message"]["wraps"]}
-    return recorded | {row.recipient for row in additions(session, epoch)}
+    """Sites that were dealt the epoch's key, and newcomers that opened a wrap of it."""
+    return _recorded(epoch) | _acknowledged(additions(session, epoch))
+
+
+def missing(session: Session, epoch: Epoch, now: float, recent_seconds: float) -> list[UUID]:
+    """Members that a holder should pass the key on to.
+
+    They were given no wrap, or are here and did not say that they opened one: the first may be no good, and it must
+    not be one holder's choice whether a member takes part.
+    """
+    rows, recorded = additions(session, epoch), _recorded(epoch)
+    content = _acknowledged(rows) | {epoch.dealer}
+    found = []
+    for _, site in memberships.members(session, epoch.study_id):
+        given = [row.received for row in rows if row.recipient == site.id]
+        latest = max(given + [epoch.created] * (site.id in recorded), default=None)
+        here = now - site.last_seen <= recent_seconds
+        again = latest is not None and here and now - latest > WRAP_SECONDS and len(given) < WRAPS_KEPT
+        if site.id not in content and (latest is None or again):
+            found.append(site.id)
+    return found
 
 
 def summary(session: Session, study: Study, now: float, recent_seconds: float) -> dict[str, Any]:
@@ -57,14 +81,13 @@ def summary(session: Session, study: Study, now: float, recent_seconds: float) -
         number, dealer = next_number(session, study.id), asked_dealer(session, study, now, recent_seconds)
         asked = str(dealer) if dealer else None
         return {"state": "none", "number": number, "dealer": asked, "record": None, "additions": 0, "missing": []}
-    held = holders(session, epoch)
     return {
         "state": "current",
         "number": epoch.number,
         "dealer": None,
         "record": epoch.record_digest,
         "additions": len(additions(session, epoch)),
-        "missing": [str(site.id) for _, site in memberships.members(session, study.id) if site.id not in held],
+        "missing": [str(site) for site in missing(session, epoch, now, recent_seconds)],
     }
 
 
@@ -79,15 +102,26 @@ def view(session: Session, study: Study, now: float, recent_seconds: float) -> d
 
 
 def asked_dealer(session: Session, study: Study, now: float, recent_seconds: float) -> UUID | None:
-    """The member asked to make the next key: the lowest id among those that a plan would be made with.
+    """The member asked to make the next key: those that a plan would be made with take turns, the lowest id first.
 
-    A dealer that vanishes is not seen lately any more, and the question passes on.
+    One that vanished is not seen lately any more and has no turn; one that is here and deals nothing loses it.
     """
-    return min(_may_deal(session, study, now, recent_seconds), key=lambda site: site.bytes, default=None)
+    ready = sorted(_may_deal(session, study, now, recent_seconds), key=lambda site: site.bytes)
+    turn = int(max(0.0, now - _asked_since(session, study.id)) / DEAL_SECONDS)
+    return ready[turn % len(ready)] if ready else None
+
+
+def _asked_since(session: Session, study: UUID) -> float:
+    """When a key was last given up, or a member last changed whom it approves."""
+    retired = session.scalar(select(func.max(Epoch.retired)).where(Epoch.study_id == study)) or 0.0
+    approved = session.scalar(select(func.max(Approval.received)).where(Approval.study_id == study)) or 0.0
+    return max(retired, approved)
 
 
 def _may_deal(session: Session, study: Study, now: float, recent_seconds: float) -> frozenset[UUID]:
-    """Members seen lately that all approved each other, once there are enough of them for a plan."""
+    """Members seen lately that all approved each other, once there are enough of them for a plan that takes a key."""
+    if study.scheme == "lwe-shamir" or study.state in ("finished", "stopped"):
+        return frozenset()
     present = [
         candidate
         for candidate in memberships.candidates(session, study.id)
@@ -95,21 +129,23 @@ def _may_deal(session: Session, study: Study, now: float, recent_seconds: float)
     ]
     group = mutually_approved(present)
     needed = max(study.minimum_contributors, (study.expected_sites or 0) if study.completed == 0 else 0)
-    if study.state in ("finished", "stopped") or len(group) < needed:
-        return frozenset()
-    return frozenset(candidate.member.site for candidate in group)
+    return frozenset(candidate.member.site for candidate in group) if len(group) >= needed else frozenset()
 
 
 def publish(
     session: Session, study: Study, site: Site, signed: Signed[EpochRecord], now: float, recent_seconds: float
-) -> None:
+) -> list[str]:
     """Make a dealt key the study's current one. The caller has checked that the context in it is a public one.
+
+    Returns:
+        SHA-256 of key blobs of former epochs: they are of no use any more, and the caller deletes them.
 
     Raises:
         EpochExists: there is a current epoch, or another number is next.
         Conflict: too few members are here that all approved each other, or the site is not among them.
         PartsMissing: the context, or a wrap that the record lists, was not stored.
-        MessageRefused: another study's, another dealer's, or with a recipient that is no member.
+        MessageRefused: another study's, another dealer's, or with a recipient that is no member with the keys that the
+            dealer approved.
         InvalidSignature: not signed by the site.
     """
     record = verify(PublicIdentity.from_hex(site.signing_key, site.hpke_key), signed)
@@ -117,7 +153,7 @@ def publish(
         raise MessageRefused("The epoch record names another study, or another dealer than the site that sends it.")
     existing = current(session, study.id)
     if existing is not None and existing.record_digest == record.digest:
-        return
+        return []
     if existing is not None or record.epoch != next_number(session, study.id):
         raise EpochExists(
             "The study has a current key epoch, or the record's number is not the next. Fetch the epoch again.",
@@ -127,8 +163,9 @@ def publish(
         raise Conflict(
             "This site is not asked to deal the key: too few members are here, or they have not approved each other."
         )
-    _check_stored(session, study.id, [record.context, *(wrap.sha256 for wrap in record.wraps)])
-    _check_recipients(session, study.id, {wrap.recipient for wrap in record.wraps})
+    listed = [record.context, *(wrap.sha256 for wrap in record.wraps)]
+    key_blobs.check_stored(session, study.id, listed)
+    _check_recipients(session, study.id, site, {wrap.recipient for wrap in record.wraps})
     session.add(
         Epoch(
             study_id=study.id,
@@ -143,14 +180,17 @@ def publish(
     )
     detail = {"study": str(study.id), "epoch": record.epoch, "record": record.digest, "wraps": len(record.wraps)}
     audit.append(session, now, f"site:{site.id}", "epoch.dealt", detail)
+    return key_blobs.forget_others(session, study.id, listed)
 
 
 def extend(session: Session, study: Study, site: Site, signed: Signed[WrapAddition], now: float) -> None:
-    """Add a newcomer's wrap, made by a holder of the key. The first one for a newcomer stays.
+    """Take a holder's wrap for a member that lacks the key, or a member's word that it opened one.
+
+    One wrap a holder and recipient stays, of `WRAPS_KEPT` holders at most, and none once the recipient has opened one.
 
     Raises:
         NotFound: there is no current epoch.
-        MessageRefused: to another record, by another site, or by one that was not given the key.
+        MessageRefused: to another record, by another site, or by one that does not hold the key.
         PartsMissing: the wrap was not stored.
         InvalidSignature: not signed by the site.
     """
@@ -158,49 +198,57 @@ def extend(session: Session, study: Study, site: Site, signed: Signed[WrapAdditi
     epoch = current(session, study.id)
     if epoch is None:
         raise NotFound("The study has no current key epoch.")
-    held = holders(session, epoch)
-    if addition.epoch != epoch.record_digest or addition.holder != site.id or site.id not in held:
-        raise MessageRefused("The addition is to another epoch record, or its sender does not hold this epoch's key.")
-    if addition.wrap.recipient in held:
+    if addition.epoch != epoch.record_digest or addition.holder != site.id:
+        raise MessageRefused("The addition is to another epoch record, or names another holder than its sender.")
+    rows, recipient = additions(session, epoch), addition.wrap.recipient
+    given = {row.holder for row in rows if row.recipient == recipient}
+    if recipient in _acknowledged(rows) or site.id in given:
         return
-    _check_stored(session, study.id, [addition.wrap.sha256])
-    _check_recipients(session, study.id, {addition.wrap.recipient})
+    if addition.acknowledges:
+        _check_given(addition, epoch, given)
+    else:
+        if site.id not in _recorded(epoch) | _acknowledged(rows):
+            raise MessageRefused("The addition's sender does not hold this epoch's key.")
+        if len(given) >= WRAPS_KEPT:
+            return
+        key_blobs.check_stored(session, study.id, [addition.wrap.sha256])
+        _check_recipients(session, study.id, site, {recipient})
     session.add(
         tables.WrapAddition(
             study_id=study.id,
             epoch=epoch.number,
-            recipient=addition.wrap.recipient,
+            recipient=recipient,
+            holder=site.id,
             signed=signed.to_json(),
             received=now,
         )
     )
-    detail = {"study": str(study.id), "epoch": epoch.number, "recipient": str(addition.wrap.recipient)}
-    audit.append(session, now, f"site:{site.id}", "epoch.wrap-added", detail)
+    detail = {"study": str(study.id), "epoch": epoch.number, "recipient": str(recipient)}
+    action = "epoch.key-opened" if addition.acknowledges else "epoch.wrap-added"
+    audit.append(session, now, f"site:{site.id}", action, detail)
 
 
-def stored_key(session: Session, study: UUID, sha256: str) -> KeyBlob | None:
-    return session.get(KeyBlob, (study, sha256))
+def _check_given(addition: WrapAddition, epoch: Epoch, given: set[UUID]) -> None:
+    if addition.wrap.sha256 != epoch.context_digest or not (given or addition.holder in _recorded(epoch)):
+        raise MessageRefused("This site says that it holds a key which nobody here has wrapped for it.")
 
 
-def note_key(session: Session, study: UUID, sha256: str, size: int, site: UUID, now: float) -> None:
-    """Note that a public context or a wrap lies in the blob store."""
-    if stored_key(session, study, sha256) is None:
-        session.add(KeyBlob(study_id=study, sha256=sha256, size=size, site_id=site, stored=now))
+def _recorded(epoch: Epoch) -> set[UUID]:
+    return {UUID(wrap["recipient"]) for wrap in epoch.record["message"]["wraps"]}
 
 
-def _check_stored(session: Session, study: UUID, digests: list[str]) -> None:
-    missing = [sha256 for sha256 in digests if stored_key(session, study, sha256) is None]
-    if missing:
-        raise PartsMissing(
-            f"{len(missing)} of the blobs it lists are not here. Send them first (PUT .../keys/SHA-256).",
-            {"missing": missing},
-        )
+def _acknowledged(rows: list[tables.WrapAddition]) -> set[UUID]:
+    return {row.recipient for row in rows if row.holder == row.recipient}
 
 
-def _check_recipients(session: Session, study: UUID, recipients: set[UUID]) -> None:
-    strangers = recipients - {site.id for _, site in memberships.members(session, study)}
-    if strangers:
+def _check_recipients(session: Session, study: UUID, sender: Site, recipients: set[UUID]) -> None:
+    """Wraps are for members with the keys that their sender says it approved: not for keys that a site had before."""
+    approval = session.get(Approval, (study, sender.id))
+    approved = {**(approval.signed["message"]["peers"] if approval else {}), str(sender.id): sender.fingerprint}
+    fit = {site.id for _, site in memberships.members(session, study) if approved.get(str(site.id)) == site.fingerprint}
+    if recipients - fit:
         raise MessageRefused(
-            "A wrap is for a site that is no active member. Fetch the roster again.",
-            {"strangers": sorted(map(str, strangers))},
+            "A wrap is for a site that is no active member, or whose present keys its sender has not approved. "
+            "Fetch the roster again, and send the approval (PUT .../approval) before the wrap.",
+            {"strangers": sorted(map(str, recipients - fit))},
         )

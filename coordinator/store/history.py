@@ -8,8 +8,10 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from coordinator.store import answers, outcomes, spot_checks
 from coordinator.store.tables import Audit, Contribution, Metrics, Opening, Refusal, Round, Vote
 from coordinator.store.tasks import contributors
+from crypto.plan import Roster
 
 
 def rounds(session: Session, study: UUID) -> list[dict[str, Any]]:
@@ -21,7 +23,7 @@ def rounds(session: Session, study: UUID) -> list[dict[str, Any]]:
 def _round(session: Session, row: Round) -> dict[str, Any]:
     delivered = session.scalars(select(Contribution).where(Contribution.round_id == row.id)).all()
     whole = sorted(str(entry.site_id) for entry in delivered if entry.completed is not None)
-    metrics = session.get(Metrics, row.id)
+    metrics, roster = session.get(Metrics, row.id), Roster.from_json(row.roster)
     return {
         "round": row.number,
         "attempt": row.attempt,
@@ -36,9 +38,12 @@ def _round(session: Session, row: Round) -> dict[str, Any]:
             for opening in session.scalars(select(Opening).where(Opening.round_id == row.id))
         ],
         "refusals": [
-            {key: refusal.signed["message"][key] for key in ("site", "step", "code", "words")}
+            answers.refusal(refusal, roster)
             for refusal in session.scalars(select(Refusal).where(Refusal.round_id == row.id))
         ],
+        "model": row.model,
+        "spot_checks": spot_checks.shown(session, row),
+        "outcomes": outcomes.shown(session, row),
         "bytes_received": sum(entry.received for entry in delivered),
         "started": row.started,
         "closed": row.closed,

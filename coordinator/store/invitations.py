@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from coordinator.errors import InvitationExpired, InvitationInvalid
 from coordinator.store import audit
-from coordinator.store.tables import Invitation
+from coordinator.store.tables import Invitation, Site
 from crypto.canonical import sha256
 
 _PREFIX: Final = "pleura-invitation-"
@@ -19,11 +20,26 @@ _HOUR: Final = 3600.0
 
 def create(session: Session, note: str, hours: float, actor: str, now: float) -> tuple[str, float]:
     """A new invitation, in clear for this once, and when it expires (Unix seconds)."""
-    invitation = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
-    expires = now + hours * _HOUR
-    session.add(Invitation(hash=_hash(invitation), note=note, created=now, expires=expires, used_by=None))
-    audit.append(session, now, actor, "invitation.made", {"note": note, "expires": expires})
-    return invitation, expires
+    invitation, row = _new(note, hours, now)
+    session.add(row)
+    audit.append(session, now, actor, "invitation.made", {"note": note, "expires": row.expires})
+    return invitation, row.expires
+
+
+def renew(session: Session, site: Site, hours: float, actor: str, now: float) -> tuple[str, float]:
+    """An invitation for an enrolled site to take new keys, in place of a former one that was not used."""
+    forget(session, site)
+    invitation, row = _new(f"new keys for {site.name}", hours, now)
+    row.renews = site.id
+    session.add(row)
+    detail = {"site": str(site.id), "name": site.name, "expires": row.expires}
+    audit.append(session, now, actor, "site.reinvited", detail)
+    return invitation, row.expires
+
+
+def forget(session: Session, site: Site) -> None:
+    """Make unused invitations of an enrolled site good for nothing."""
+    session.execute(delete(Invitation).where(Invitation.renews == site.id, Invitation.used_by.is_(None)))
 
 
 def find(session: Session, invitation: str, now: float) -> Invitation:
@@ -41,6 +57,12 @@ def find(session: Session, invitation: str, now: float) -> Invitation:
     if row.used_by is None and row.expires <= now:
         raise InvitationExpired("This invitation is past its time. Ask the coordinator's operator for a new one.")
     return row
+
+
+def _new(note: str, hours: float, now: float) -> tuple[str, Invitation]:
+    invitation = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    expires = now + hours * _HOUR
+    return invitation, Invitation(hash=_hash(invitation), note=note, created=now, expires=expires, used_by=None)
 
 
 def _hash(invitation: str) -> str:

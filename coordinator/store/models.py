@@ -1,4 +1,4 @@
-"""Models: rows here, files in the blob store."""
+"""Models: rows here, files in the blob store; those that only members hold have no file here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from coordinator.store.tables import Model
+from coordinator.errors import NotFound
+from coordinator.store.tables import Model, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,9 @@ class Origin:
 def register(
     session: Session, digest: str, size: int, layout_digest: str, recipe_digest: str, now: float, origin: Origin | None
 ) -> Model:
-    """The row of a model whose file is stored already; the one that is there if it was registered before.
+    """The row of a model; the one that is there if it was registered before.
+
+    Its file is stored already, unless only the members of a study hold it.
 
     Args:
         origin: None for an uploaded first model.
@@ -46,3 +49,26 @@ def register(
 
 def find(session: Session, digest: str) -> Model | None:
     return session.get(Model, digest)
+
+
+def held_by_members(session: Session, model: Model) -> bool:
+    """Whether a round of a study made it that is released to its members only: no file of it is here."""
+    return model.study_id is not None and session.get_one(Study, model.study_id).release == "members"
+
+
+def readable(session: Session, digest: str) -> Model:
+    """The model, if its file is here.
+
+    Raises:
+        NotFound: there is no such model, or only the members of its study hold it; the detail says where.
+    """
+    model = find(session, digest)
+    if model is None:
+        raise NotFound(f"There is no model {digest[:12]}... An operator uploads one with POST /v1/models.")
+    if held_by_members(session, model):
+        raise NotFound(
+            f"The model {digest[:12]}... is held by the members of its study only: this coordinator never had it. On a "
+            f"member's machine it is models/{model.study_id}/{digest}.safetensors in the agent's home folder.",
+            {"held_by": "members", "study": str(model.study_id), "round": model.round},
+        )
+    return model

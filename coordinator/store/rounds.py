@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 from coordinator.rounds import states
 from coordinator.rounds.planning import KeyEpoch, LastAttempt, Settings, StudyView
 from coordinator.rounds.work import Revealed, Work
-from coordinator.store import audit, epochs, leases, memberships, models
+from coordinator.store import audit, epochs, leases, memberships, models, outcomes, sealed_models, spot_checks
+from coordinator.store.answers import refusal
+from coordinator.store.blobs import parts_prefix, sealed_models_prefix, sums_prefix
 from coordinator.store.leases import Lease
 from coordinator.store.tables import (
     Contribution,
@@ -28,11 +30,16 @@ from coordinator.store.tables import (
     Study,
     Vote,
 )
+from crypto.checks import answer_kind
 from crypto.layout import Layout
-from crypto.manifest import Ballot
+from crypto.manifest import Answer, Ballot
+from crypto.outcome import Outcome
 from crypto.plan import Plan, Roster
 
 ACTOR: Final = "conductor"
+_WRONG: Final = (
+    "not the answer that the others determine: a fault at this site, or a contributor that sealed it another share"
+)
 LOSSES: Final = 3  # rounds lost one after another, each after its ballot was shown, before the study is paused
 _ACTIVE: Final[tuple[RoundState, ...]] = ("collecting", "aggregating", "opening")
 
@@ -138,9 +145,12 @@ def ask_opener(session: Session, lease: Lease, site: UUID, now: float) -> None:
     _tell(session, row, now, "round.opener-asked", site=str(site))
 
 
-def opening(session: Session, round_id: UUID, site: UUID) -> dict[str, Any]:
-    """The Signed[Opening] of a site, as JSON."""
-    return session.get_one(Opening, (round_id, site)).signed
+def answers(session: Session, round_id: UUID, sites: Sequence[UUID]) -> tuple[Roster, list[Answer]]:
+    """The plan's roster, and what these sites answered to the ballot. Signatures were verified when they came in."""
+    row = session.get_one(Round, round_id)
+    kind = answer_kind(Plan.from_json(row.plan))
+    found = [kind.from_json(session.get_one(Opening, (round_id, site)).signed["message"]) for site in sites]
+    return Roster.from_json(row.roster), found
 
 
 def reject_opening(session: Session, lease: Lease, site: UUID, reason: str, now: float) -> None:
@@ -150,9 +160,23 @@ def reject_opening(session: Session, lease: Lease, site: UUID, reason: str, now:
     _tell(session, row, now, "round.opening-rejected", site=str(site), reason=reason)
 
 
-def complete(session: Session, lease: Lease, revealed: Revealed, now: float) -> None:
-    """The new model becomes the study's; after the evaluation round the study is finished."""
+def note_trial(session: Session, lease: Lease, answers: int, reason: str, now: float) -> None:
+    """That many answers did not open the sum together."""
     row = _held(session, lease, "opening")
+    row.tried, row.trouble = answers, reason
+    _tell(session, row, now, "round.answers-do-not-open", answers=answers, reason=reason)
+
+
+def complete(session: Session, lease: Lease, revealed: Revealed, wrong: Sequence[UUID], now: float) -> None:
+    """The new model becomes the study's; after the evaluation round the study is finished.
+
+    Args:
+        wrong: sites whose answer is not the one that the others determine.
+    """
+    row = _held(session, lease, "opening")
+    for site in wrong:
+        session.get_one(Opening, (row.id, site)).rejection = _WRONG
+        _tell(session, row, now, "round.wrong-answer", site=str(site), reason=_WRONG)
     study = session.get_one(Study, row.study_id)
     digest = row.base_model
     if revealed.model is not None:
@@ -166,6 +190,19 @@ def complete(session: Session, lease: Lease, revealed: Revealed, now: float) -> 
     row.state, row.model, row.ended, row.open_seconds = "complete", digest, now, revealed.seconds
     session.add(Metrics(round_id=row.id, counts=revealed.counts, derived=revealed.measures))
     _tell(session, row, now, "round.complete", model=digest)
+
+
+def outcome(session: Session, round_id: UUID, content: str) -> tuple[float, Outcome]:
+    """When the ballot was shown, and the outcome of that content."""
+    return session.get_one(Round, round_id).opened or 0.0, outcomes.of_content(session, round_id, content)[0]
+
+
+def adopt(session: Session, lease: Lease, revealed: Revealed, content: str, now: float) -> None:
+    """Complete an attempt that the members opened; whoever derived something else is named."""
+    row = _held(session, lease, "opening")
+    for other in outcomes.of_content(session, row.id, content)[1]:
+        _tell(session, row, now, "round.outcome-differs", site=str(other.site), model=other.model)
+    complete(session, lease, revealed, (), now)
 
 
 def fail(session: Session, lease: Lease, reason: str, now: float) -> None:
@@ -185,11 +222,25 @@ def fail(session: Session, lease: Lease, reason: str, now: float) -> None:
             audit.append(session, now, ACTOR, "study.paused", {"study": str(study.id), "reason": study.reason})
 
 
+def leftovers(session: Session, round_id: UUID) -> list[str]:
+    """Folders of blobs that nobody needs once an attempt has ended."""
+    row = session.get_one(Round, round_id)
+    folders = [parts_prefix(row.id), sums_prefix(row.id)]
+    return [*folders, sealed_models_prefix(row.study_id, row.base_model)] if _superseded(row) else folders
+
+
 def record_sweep(session: Session, lease: Lease, now: float) -> None:
     """The ended attempt's blobs are gone."""
     row = _held(session, lease, "complete", "failed")
     session.execute(delete(Part).where(Part.round_id == row.id))
+    if _superseded(row):
+        sealed_models.forget(session, row.study_id, row.base_model)
     row.swept = now
+
+
+def _superseded(row: Round) -> bool:
+    """Whether the attempt put a new model in its base model's place."""
+    return row.state == "complete" and row.model != row.base_model
 
 
 def lowest_bounds(session: Session, study_id: UUID) -> list[float]:
@@ -215,7 +266,8 @@ def _state(session: Session, row: Round) -> states.State:
     if row.state == "collecting":
         return states.Collecting(_sites(session, row, Contribution), _refusals(session, row, "plan"))
     if row.state == "complete":
-        return states.Complete(row.model or "", row.swept is not None)
+        checked = spot_checks.sites(session, row)
+        return states.Complete(row.model or "", row.swept is not None, row.ended or 0.0, checked)
     if row.state == "failed":
         return states.Failed(row.reason or "", row.swept is not None)
     contributors = tuple(UUID(signed["message"]["site"]) for signed in (row.ballot or {})["manifests"])
@@ -230,6 +282,8 @@ def _state(session: Session, row: Round) -> states.State:
         asked=tuple(states.Asked(UUID(entry["site"]), entry["asked"]) for entry in row.openers),
         answered=frozenset(each.site_id for each in rows if each.rejection is None),
         rejected={each.site_id: each.rejection for each in rows if each.rejection is not None},
+        tried=(row.tried, row.trouble or ""),
+        derived=outcomes.derived(session, row),
     )
 
 
@@ -242,7 +296,8 @@ def _sites(session: Session, row: Round, table: type[Contribution | Vote]) -> fr
 
 def _refusals(session: Session, row: Round, step: str) -> dict[UUID, str]:
     rows = session.scalars(select(Refusal).where(Refusal.round_id == row.id, Refusal.step == step))
-    return {each.site_id: str(each.signed["message"]["words"]) for each in rows}
+    roster = Roster.from_json(row.roster)
+    return {each.site_id: refusal(each, roster)["words"] for each in rows}
 
 
 def _settings(study: Study) -> Settings:

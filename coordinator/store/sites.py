@@ -1,4 +1,4 @@
-"""Sites: enrolment, the tokens they used, who was seen when, suspension."""
+"""Sites: enrolment, new keys for lost ones, the tokens they used, who was seen when, suspension."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from sqlalchemy.orm import Session
 
 from coordinator.errors import InvitationInvalid, InvitationUsed, NameTaken, NotFound, TokenReplayed
 from coordinator.store import audit, epochs, invitations
-from coordinator.store.tables import Membership, SeenToken, Site
+from coordinator.store.tables import Approval, Membership, SeenToken, Site
 from crypto.errors import InvalidSignature
 from crypto.identity import PublicIdentity, enrolment_bytes, verify_bytes
 
 
-def enrol(session: Session, invitation: str, name: str, public: PublicIdentity, proof: bytes, now: float) -> Site:
-    """The site that `invitation` admits. The same site again is answered alike, as the first answer may be lost.
+def enrol(
+    session: Session, invitation: str, name: str, public: PublicIdentity, proof: bytes, now: float
+) -> tuple[Site, bool]:
+    """The site that `invitation` admits, and whether it was enrolled before and has new keys now.
+
+    The same enrolment again is answered alike, as the first answer may be lost.
 
     Raises:
         InvitationInvalid: unknown, or the proof was not made with the offered key for this invitation and name.
@@ -30,8 +34,22 @@ def enrol(session: Session, invitation: str, name: str, public: PublicIdentity, 
             "The proof does not fit this invitation, name and pair of keys. Run `pleura-participant enrol` again."
         ) from error
     if ticket.used_by is not None:
-        return _same_site(session, ticket.used_by, name, public)
-    _check_free(session, name, public)
+        return _same_site(session, ticket.used_by, name, public), ticket.renews is not None
+    if ticket.renews is None:
+        site = _new_site(session, name, public, now)
+    else:
+        site = _renewed_site(session, ticket.renews, name, public, now)
+    ticket.used_by = site.id
+    return site, ticket.renews is not None
+
+
+def _new_site(session: Session, name: str, public: PublicIdentity, now: float) -> Site:
+    if session.scalar(select(Site).where(Site.name == name)) is not None:
+        raise NameTaken(
+            f"Another site is enrolled as {name!r}. Choose another name; the invitation is still good. If it is this "
+            "site, which lost its keys, ask the operator for an invitation to enrol again (site reinvite)."
+        )
+    _check_new_keys(session, public)
     site = Site(
         id=uuid4(),
         name=name,
@@ -44,7 +62,6 @@ def enrol(session: Session, invitation: str, name: str, public: PublicIdentity, 
     )
     session.add(site)
     session.flush()
-    ticket.used_by = site.id
     audit.append(session, now, f"site:{site.id}", "site.enrolled", {"name": name, "fingerprint": site.fingerprint})
     return site
 
@@ -56,9 +73,34 @@ def _same_site(session: Session, used_by: UUID, name: str, public: PublicIdentit
     return site
 
 
-def _check_free(session: Session, name: str, public: PublicIdentity) -> None:
-    if session.scalar(select(Site).where(Site.name == name)) is not None:
-        raise NameTaken(f"Another site is enrolled as {name!r}. Choose another name; the invitation is still good.")
+def _renewed_site(session: Session, site_id: UUID, name: str, public: PublicIdentity, now: float) -> Site:
+    """The site with new keys in place of its former ones, which may be in the wrong hands.
+
+    What it approved was said with the former keys and is forgotten; what its peers approved no longer fits it; the
+    studies that it is in get a new key.
+    """
+    site = session.get_one(Site, site_id)
+    if name != site.name:
+        raise InvitationInvalid(
+            f"This invitation is for the site {site.name!r} to enrol again, and you enrol as {name!r}. Set the name in "
+            "config.toml; the invitation is still good."
+        )
+    _check_new_keys(session, public)
+    detail = {"name": name, "former": site.fingerprint, "fingerprint": public.fingerprint}
+    site.signing_key, site.hpke_key = public.signing_key.hex(), public.hpke_key.hex()
+    site.fingerprint, site.last_seen, site.state = public.fingerprint, now, "active"
+    session.execute(delete(Approval).where(Approval.site_id == site.id))
+    audit.append(session, now, f"site:{site.id}", "site.enrolled-again", detail)
+    _retire_keys(session, site, f"site:{site.id}", "a member has new keys", now)
+    return site
+
+
+def _retire_keys(session: Session, site: Site, actor: str, reason: str, now: float) -> None:
+    for member in session.scalars(select(Membership).where(Membership.site_id == site.id, Membership.left.is_(None))):
+        epochs.retire(session, member.study_id, now, actor, reason)
+
+
+def _check_new_keys(session: Session, public: PublicIdentity) -> None:
     keys = or_(Site.signing_key == public.signing_key.hex(), Site.hpke_key == public.hpke_key.hex())
     if session.scalar(select(Site).where(keys)) is not None:
         raise NameTaken("A site with these keys is enrolled already. Make new ones with `pleura-participant init`.")
@@ -92,14 +134,24 @@ def set_suspended(session: Session, name_or_id: str, suspended: bool, actor: str
     Raises:
         NotFound: no such site.
     """
-    site = session.scalar(select(Site).where(or_(Site.name == name_or_id, Site.id == _uuid(name_or_id))))
-    if site is None:
-        raise NotFound(f"There is no site {name_or_id!r}.")
+    site = by_reference(session, name_or_id)
     site.state = "suspended" if suspended else "active"
     audit.append(session, now, actor, f"site.{site.state}", {"site": str(site.id), "name": site.name})
     if suspended:
-        for member in session.scalars(select(Membership).where(Membership.site_id == site.id)):
-            epochs.retire(session, member.study_id, now)
+        invitations.forget(session, site)
+        _retire_keys(session, site, actor, "a member was suspended", now)
+    return site
+
+
+def by_reference(session: Session, name_or_id: str) -> Site:
+    """The site of that name or id.
+
+    Raises:
+        NotFound: no such site.
+    """
+    site = session.scalar(select(Site).where(or_(Site.name == name_or_id, Site.id == _uuid(name_or_id))))
+    if site is None:
+        raise NotFound(f"There is no site {name_or_id!r}. `pleura-coordinator sites` shows them all.")
     return site
 
 

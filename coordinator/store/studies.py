@@ -19,6 +19,7 @@ from crypto.identity import PublicIdentity, verify
 from crypto.layout import Layout
 from crypto.parameters import BUFFER_BOUND, COUNT_LIMIT, DEFAULT_MINIMUM_CONTRIBUTORS, K_LIMIT, PARAMETER_BOUND
 from crypto.plan import SchemeName
+from crypto.schemes import check_release
 from crypto.wire import Signed
 
 Action = Literal["start", "pause", "resume", "stop"]
@@ -35,8 +36,6 @@ _OPEN_TO_MEMBERS: Final = frozenset({"draft", "running", "paused"})
 _K_DEFAULT: Final = 64  # room for most federations; a smaller one loses no accuracy that a model would notice
 _ROUNDS_DEFAULT: Final = 10
 _N_MAX_DEFAULT: Final = 10_000  # cases; weights are shares of it, so a far larger one would cost accuracy
-_SUPPORTED: Final[frozenset[SchemeName]] = frozenset({"lwe-ckks"})
-_SUPPORTED_WORDS: Final = ", ".join(sorted(_SUPPORTED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +116,7 @@ def _check_numbers(study: Study) -> None:
     expected, least = study.expected_sites, study.minimum_contributors
     shortest = min(study.collect_seconds, study.vote_seconds, study.open_seconds)
     rules = [
-        (study.scheme in _SUPPORTED, f"the scheme {study.scheme} is not in this version; there is {_SUPPORTED_WORDS}"),
-        (study.release == "open", "release members (a coordinator without a readable model) is not in this version"),
+        *_release_rule(study),
         (study.rounds >= 1, "a study has at least one round"),
         (2 <= least <= study.k_max <= K_LIMIT, f"2 <= minimum_contributors <= k_max <= {K_LIMIT} does not hold"),
         (
@@ -133,6 +131,14 @@ def _check_numbers(study: Study) -> None:
     faults = [words for holds, words in rules if not holds]
     if faults:
         raise RequestInvalid(f"This study cannot be: {'; '.join(faults)}.", {"faults": faults})
+
+
+def _release_rule(study: Study) -> list[tuple[bool, str]]:
+    try:
+        check_release(study.scheme, study.release)
+    except ValueError as error:
+        return [(False, str(error))]
+    return []
 
 
 def get(session: Session, study: UUID) -> Study:
@@ -203,7 +209,7 @@ def leave(session: Session, study: Study, site: UUID, now: float) -> None:
     if member is None or member.left is not None:
         return
     member.left = now
-    epochs.retire(session, study.id, now)
+    epochs.retire(session, study.id, now, f"site:{site}", "a member left")
     audit.append(session, now, f"site:{site}", "study.left", {"study": str(study.id)})
 
 

@@ -40,7 +40,7 @@ Release = Literal["open", "members"]
 Weighting = Literal["samples", "equal"]
 RoundKind = Literal["training", "evaluation"]
 RoundState = Literal["collecting", "aggregating", "opening", "complete", "failed"]
-PartKind = Literal["body", "key"]
+PartKind = Literal["body", "key", "opened", "sealed"]
 RefusalStep = Literal["plan", "ballot", "opening"]
 
 ACTIVE_ROUND = "state IN ('collecting', 'aggregating', 'opening')"
@@ -116,7 +116,8 @@ class Site(Base):
 
 
 class Invitation(Base):
-    """Single use: `used_by` is the site that enrolled with it. Only the invitation's hash is kept."""
+    """Single use: `used_by` is the site that enrolled with it. Only the invitation's hash is kept. One with `renews` is
+    for that site alone, which takes new keys with it."""
 
     __tablename__ = "invitations"
 
@@ -124,7 +125,8 @@ class Invitation(Base):
     note: Mapped[str]
     created: Mapped[Moment]
     expires: Mapped[Moment]
-    used_by: Mapped[UUID | None] = mapped_column(ForeignKey("sites.id"), unique=True)
+    used_by: Mapped[UUID | None] = mapped_column(ForeignKey("sites.id"))
+    renews: Mapped[UUID | None] = mapped_column(ForeignKey("sites.id"))
 
 
 class SeenToken(Base):
@@ -248,7 +250,8 @@ class Epoch(Base):
 
 
 class WrapAddition(Base):
-    """A newcomer's wrap as a Signed[WrapAddition] to an epoch's record."""
+    """A Signed[WrapAddition] to an epoch's record: a holder's wrap for another member, of several the first few; or,
+    where the holder is the recipient, its word that it has opened one."""
 
     __tablename__ = "wrap_additions"
     __table_args__ = (ForeignKeyConstraint(["study_id", "epoch"], ["epochs.study_id", "epochs.number"]),)
@@ -256,6 +259,7 @@ class WrapAddition(Base):
     study_id: Mapped[UUID] = mapped_column(primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True)
     recipient: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
+    holder: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
     signed: Mapped[Json]
     received: Mapped[Moment]
 
@@ -277,7 +281,8 @@ class Round(Base):
     """One attempt at a round.
 
     `ballot` is frozen when collecting ends (`closed`) and shown from `opened` on. `openers` lists
-    {"site", "asked"} in the order in which they were asked. `swept` is when the ended attempt's parts and sums were
+    {"site", "asked"} in the order in which they were asked. `tried` is how many answers did not open the sum together,
+    where it takes several, and `trouble` says why. `swept` is when the ended attempt's parts and sums were
     deleted. `due` is the earliest time at which a conductor looks again after an error; the lease says which one is at
     work.
     """
@@ -324,6 +329,8 @@ class Round(Base):
     ballot: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     ballot_digest: Mapped[Digest | None] = mapped_column(index=True)
     openers: Mapped[list[Any]] = mapped_column(default=list)
+    tried: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    trouble: Mapped[str | None]
     reason: Mapped[str | None]
     model: Mapped[Digest | None] = mapped_column(ForeignKey("models.digest"))
     started: Mapped[Moment]
@@ -362,7 +369,8 @@ class Contribution(Base):
 
 
 class Part(Base):
-    """A part that lies in the blob store; gone when the round has ended and its blobs were deleted."""
+    """A part that lies in the blob store: of a contribution ("body", "key"), of an opened sum ("opened"), or an answer
+    sealed to one member ("sealed"). Gone when the round has ended and its blobs were deleted."""
 
     __tablename__ = "parts"
     __table_args__ = (_one_of("kind", PartKind), _holds("number", "number >= 0"), _holds("size", "size > 0"))
@@ -405,6 +413,52 @@ class Refusal(Base):
     round_id: Mapped[UUID] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
     site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
     step: Mapped[RefusalStep] = mapped_column(primary_key=True)
+    signed: Mapped[Json]
+    received: Mapped[Moment]
+
+
+class Outcome(Base):
+    """A member's Signed[Outcome], in a study released to its members only."""
+
+    __tablename__ = "outcomes"
+
+    round_id: Mapped[UUID] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
+    signed: Mapped[Json]
+    received: Mapped[Moment]
+
+
+class SpotCheck(Base):
+    """A site's Signed[SpotCheck] of a completed round."""
+
+    __tablename__ = "spot_checks"
+
+    round_id: Mapped[UUID] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
+    signed: Mapped[Json]
+    received: Mapped[Moment]
+
+
+class ModelRequest(Base):
+    """A member that lacks a model which only members hold."""
+
+    __tablename__ = "model_requests"
+
+    study_id: Mapped[UUID] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    model: Mapped[Digest] = mapped_column(ForeignKey("models.digest"), primary_key=True)
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
+    asked: Mapped[Moment]
+
+
+class SealedModel(Base):
+    """A Signed[SealedModel]: its envelope lies in the blob store."""
+
+    __tablename__ = "sealed_models"
+
+    study_id: Mapped[UUID] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    model: Mapped[Digest] = mapped_column(ForeignKey("models.digest"), primary_key=True)
+    recipient: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
+    holder: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
     signed: Mapped[Json]
     received: Mapped[Moment]
 

@@ -10,8 +10,10 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from coordinator.store import epochs, memberships
-from coordinator.store.tables import Contribution, Opening, Round, RoundState, Study, Vote
+from coordinator.store import epochs, memberships, sealed_models
+from coordinator.store.tables import Contribution, Opening, Outcome, Round, RoundState, Study, Vote
+from crypto.checks import takes_votes
+from crypto.plan import Plan, Roster
 
 _ACTIVE: tuple[RoundState, ...] = ("collecting", "aggregating", "opening")
 
@@ -26,6 +28,8 @@ def marks(session: Session, study: Study, site: UUID, now: float, recent_seconds
         "plan": active.plan_digest if active else None,
         "roster": [str(site.id) for _, site in memberships.members(session, study.id)],  # who joins is news: approve it
         **(_of_attempt(session, active, site) if active else _NOTHING),
+        "model_wanted": sealed_models.wanted(session, study),
+        "model_offers": sealed_models.offers(session, study, site),
         "last": _last(session, study.id),
     }
 
@@ -54,6 +58,8 @@ _NOTHING: dict[str, Any] = {
     "votes": 0,
     "openers": [],
     "opened": False,
+    "answers": 0,
+    "derived": False,
 }
 
 
@@ -68,9 +74,26 @@ def _of_attempt(session: Session, row: Round, site: UUID) -> dict[str, Any]:
         "ballot": row.ballot_digest if row.opened is not None else None,
         "voted": session.get(Vote, (row.id, site)) is not None,
         "votes": session.scalar(select(func.count()).select_from(Vote).where(Vote.round_id == row.id)) or 0,
-        "openers": [entry["site"] for entry in row.openers],
+        "openers": _openers(row),
         "opened": session.get(Opening, (row.id, site)) is not None,
+        "answers": _answers(session, row),
+        "derived": session.get(Outcome, (row.id, site)) is not None,
     }
+
+
+def _answers(session: Session, row: Round) -> int:
+    """How many members' answers are in, where members combine them themselves; news to nobody elsewhere."""
+    if row.plan["release"] != "members":
+        return 0
+    return session.scalar(select(func.count()).select_from(Opening).where(Opening.round_id == row.id)) or 0
+
+
+def _openers(row: Round) -> list[str]:
+    """Who is asked to answer: one opener after another, or all members at once where it takes several or all open."""
+    plan = Plan.from_json(row.plan)
+    if row.opened is None or (takes_votes(plan) and plan.release == "open"):
+        return [entry["site"] for entry in row.openers]
+    return [str(member.site) for member in Roster.from_json(row.roster).members]
 
 
 def _last(session: Session, study: UUID) -> dict[str, Any] | None:

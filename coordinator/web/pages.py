@@ -17,6 +17,7 @@ from coordinator.errors import RateLimited
 from coordinator.services import Services, address_of, services_of
 from coordinator.store import history, memberships, operators, sites, studies, tables
 from coordinator.web.curves import curve
+from crypto.schemes import SCHEMES
 
 router = APIRouter(include_in_schema=False)
 COOKIE: Final = "pleura-session"
@@ -114,6 +115,7 @@ def _study(session: Session, row: tables.Study) -> dict[str, Any]:
     aucs, losses = [found.get("macro_auc") for found in measured], [found.get("loss") for found in measured]
     return {
         "row": row,
+        "trust": SCHEMES[row.scheme].trust,
         "members": len(memberships.members(session, row.id)),
         "rounds": list(reversed(rounds)),
         "auc": next((value for value in reversed(aucs) if value is not None), None),

@@ -1,6 +1,6 @@
 """The one interface of all aggregation schemes, without anything that needs a secret key.
 
-A site calls `seal`, the coordinator `add` and `reveal`. Opening is a site's too, but lives apart in
+A site calls `seal`, the coordinator `check_part`, `adder` and `reveal`. Opening is a site's too, but lives apart in
 `crypto.schemes.opening`, because it imports the secret half of CKKS and the coordinator imports this package.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol
 from uuid import UUID
 
 import numpy as np
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from crypto.ckks_public import PublicContext
 from crypto.lanes import OpenedCounts
 from crypto.layout import Layout
-from crypto.manifest import Opening, ShareOpening
+from crypto.manifest import Answer, BodyOpening
 from crypto.plan import Plan, Roster
-
-Answer: TypeAlias = Opening | ShareOpening  # to a ballot
+from crypto.ring import FftMultiplier, MakeMultiplier
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Sealed(Protocol):
             on the site and added to its next update once this attempt completes with the site in it.
     """
 
-    def __iter__(self) -> Iterator[memoryview]:
+    def __iter__(self) -> Iterator[bytes | memoryview]:
         """Body parts in order, as bytes."""
         ...
 
@@ -55,18 +54,41 @@ class Sealed(Protocol):
     def residual(self) -> NDArray[np.float32] | None: ...
 
 
+class Adder(Protocol):
+    """Adds up the same part of several contributions. Memory is two parts, for any number of them."""
+
+    def add(self, part: bytes | memoryview) -> None:
+        """Add one more.
+
+        Raises:
+            Malformed: no such part; the sum is then of no use.
+        """
+        ...
+
+    def total(self) -> bytes | memoryview:
+        """The sum, to be stored and opened."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SecretSum:
     """What the answers to a ballot open to.
 
     Attributes:
-        values: the sum of the contributors' secrets, 2,048 integers, for `reveal`.
+        values: the sum of the contributors' secrets, 2,048 integers, for `reveal`; none under `ckks`.
         wrong: sites whose answer is not the one that the others determine, sorted by id. It may be their own doing or
             a contributor's that sealed them another share than it should have: where there are many, rather the latter.
+        body: under `ckks`, the opener's answer: it uploaded what `reveal` then takes in place of the summed parts.
     """
 
     values: tuple[int, ...] = field(repr=False)
     wrong: tuple[UUID, ...]
+    body: BodyOpening | None = None
+
+    @property
+    def opened(self) -> tuple[str, ...]:
+        """SHA-256 of each opened part; none but under `ckks`."""
+        return () if self.body is None else self.body.parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +109,17 @@ class Revealed:
 class Scheme(Protocol):
     """How a round's contributions are sealed, added and revealed. The plan says under which numbers."""
 
+    @property
+    def trust(self) -> str:
+        """For people: against whom this scheme protects an update."""
+        ...
+
     def part_sizes(self, plan: Plan, layout: Layout) -> tuple[int, ...]:
-        """Bytes of each body part, in order; every contribution of the round has just these."""
+        """Bytes of each body part, in order, at most; under RLWE just these. See `check_part`."""
+        ...
+
+    def opened_sizes(self, plan: Plan, layout: Layout) -> tuple[int, ...]:
+        """Bytes of each opened part that an opener uploads; empty where its answer says all there is to say."""
         ...
 
     def key_part_limit(self, plan: Plan) -> int:
@@ -103,6 +134,7 @@ class Scheme(Protocol):
         samples: int,
         recipe_counts: Sequence[int],
         to: PublicContext | Recipients,
+        multiplier: MakeMultiplier = FftMultiplier,
     ) -> Sealed:
         """A contribution under fresh keys from the operating system.
 
@@ -112,6 +144,8 @@ class Scheme(Protocol):
             recipe_counts: the layout's counts, flat, each below 2^24.
             to: whom the key parts are sealed to: the epoch's public context, accepted under the record that the plan
                 names; under `lwe-shamir` the plan's roster.
+            multiplier: what makes RLWE's products, where another device than the processor does it sooner. The result
+                is the same; `ckks` has none to make.
 
         Raises:
             WrongDigest: the layout is not the plan's.
@@ -120,12 +154,27 @@ class Scheme(Protocol):
         """
         ...
 
-    def add(self, total: NDArray[np.uint32], part: bytes | memoryview) -> None:
-        """Add a part's bytes to the sum of the same part of other contributions, in place.
+    def check_part(
+        self,
+        plan: Plan,
+        layout: Layout,
+        number: int,
+        data: bytes | memoryview,
+        public: PublicContext | None = None,
+    ) -> None:
+        """Raise unless `data` may be body part `number`, so that it can be added up later.
+
+        Args:
+            public: the epoch's public context, under `ckks`.
 
         Raises:
-            Malformed: a part of another size.
+            Malformed: another size, or under `ckks` no ciphertexts of the right number, level, scale and slots.
+            IndexError: there is no part of that number.
         """
+        ...
+
+    def adder(self, plan: Plan, layout: Layout, number: int, public: PublicContext | None = None) -> Adder:
+        """What adds up body part `number`; `public` as in `check_part`."""
         ...
 
     def openings_needed(self, plan: Plan) -> int:
@@ -145,11 +194,16 @@ class Scheme(Protocol):
         self,
         plan: Plan,
         layout: Layout,
-        totals: Iterable[NDArray[np.uint32]],
+        totals: Iterable[bytes | memoryview],
         secret_sum: Sequence[int],
         contributors: int,
     ) -> Revealed:
-        """Mean and counts from the summed parts, in order, and an opening's sum of secrets.
+        """Mean and counts from what `combine` made of the answers to a ballot.
+
+        Args:
+            totals: the bytes of the summed parts, in order; under `ckks` of the opened parts, whose digests were
+                checked.
+            secret_sum: `SecretSum.values`.
 
         Raises:
             OpeningRefused: the sum of secrets or what it opens shows that something is wrong (`CanaryMismatch`,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,20 @@ from numpy.typing import NDArray
 from crypto.ckks_public import KEY_PART_LIMIT, PublicContext
 from crypto.errors import Malformed
 from crypto.layout import Layout
-from crypto.manifest import Opening
+from crypto.manifest import Answer, Opening
 from crypto.plan import Plan, Roster
-from crypto.schemes.base import Answer, Recipients, Sealed, SecretSum
+from crypto.ring import FftMultiplier, MakeMultiplier
+from crypto.schemes.base import Recipients, Sealed, SecretSum
 from crypto.schemes.lwe_bulk import LweBulk, seal_contribution
 
 
 class LweCkks(LweBulk):
     """See `crypto.schemes.base.Scheme`."""
+
+    trust: Final = (
+        "Protects each site's update from a coordinator that cheats, but not from one that conspires with a member: "
+        "all members hold one decryption key."
+    )
 
     def key_part_limit(self, plan: Plan) -> int:
         return KEY_PART_LIMIT
@@ -30,11 +37,14 @@ class LweCkks(LweBulk):
         samples: int,
         recipe_counts: Sequence[int],
         to: PublicContext | Recipients,
+        multiplier: MakeMultiplier = FftMultiplier,
     ) -> Sealed:
         if not isinstance(to, PublicContext):
             raise TypeError("lwe-ckks seals its key part under the epoch's public context")
         public = to
-        return seal_contribution(plan, layout, update, samples, recipe_counts, lambda secret: (public.encrypt(secret),))
+        return seal_contribution(
+            plan, layout, update, samples, recipe_counts, lambda secret: (public.encrypt(secret),), multiplier
+        )
 
     def openings_needed(self, plan: Plan) -> int:
         return 1

@@ -7,6 +7,7 @@ opening; the coordinator's side is `combine`, whose result `reveal` takes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 import numpy as np
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from crypto.ckks_public import PublicContext
 from crypto.errors import Malformed
 from crypto.layout import Layout
-from crypto.manifest import ShareOpening
+from crypto.manifest import Answer, ShareOpening
 from crypto.plan import Plan, Roster
-from crypto.schemes.base import Answer, Recipients, Sealed, SecretSum
+from crypto.ring import FftMultiplier, MakeMultiplier
+from crypto.schemes.base import Recipients, Sealed, SecretSum
 from crypto.schemes.lwe_bulk import LweBulk, seal_contribution
 from crypto.schemes.shares import SEALED_SHARE_BYTES, check_sharing, seal_shares
 from crypto.shamir import Share, combine
@@ -25,6 +27,11 @@ from crypto.shamir import Share, combine
 
 class LweShamir(LweBulk):
     """See `crypto.schemes.base.Scheme`."""
+
+    trust: Final = (
+        "Protects each site's update from a coordinator that cheats, also from one that conspires with up to a third "
+        "of the members: no member opens anything alone."
+    )
 
     def key_part_limit(self, plan: Plan) -> int:
         return SEALED_SHARE_BYTES
@@ -37,12 +44,13 @@ class LweShamir(LweBulk):
         samples: int,
         recipe_counts: Sequence[int],
         to: PublicContext | Recipients,
+        multiplier: MakeMultiplier = FftMultiplier,
     ) -> Sealed:
         if not isinstance(to, Recipients):
             raise TypeError("lwe-shamir seals shares to the members of the plan's roster")
         members = to
         return seal_contribution(
-            plan, layout, update, samples, recipe_counts, lambda secret: seal_shares(plan, members, secret)
+            plan, layout, update, samples, recipe_counts, lambda secret: seal_shares(plan, members, secret), multiplier
         )
 
     def openings_needed(self, plan: Plan) -> int:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crypto.canonical import check_digest
+from crypto.ckks_body import read_frames
 from crypto.ckks_secret import SecretContext
-from crypto.errors import MalformedKeyPart, WrongDigest
+from crypto.errors import Malformed, MalformedKeyPart, WrongDigest
+from crypto.layout import Layout
 from crypto.manifest import Ballot, Manifest, Opening
 from crypto.plan import Plan
 from crypto.schemes import scheme
+from crypto.schemes.ckks import body_shape, check_slots
+from crypto.slots import SlotFormat
 
 
 def open_ballot(
@@ -36,6 +43,48 @@ def open_ballot(
     signed = [_signed_part(entry.message, key_parts, secret) for entry in ballot.manifests]
     secret_sum = secret.decrypt_sum(signed)
     return Opening(ballot=ballot.digest, site=me, secret_sum=tuple(secret_sum.tolist()))
+
+
+def open_bodies(
+    plan: Plan, layout: Layout, ballot: Ballot, totals: Iterable[bytes | memoryview], secret: SecretContext
+) -> Iterator[bytes]:
+    """Under `ckks`: the opened parts, little-endian float32, one for each summed part and in the memory of one.
+
+    Each slot holds the contributors' sum and noise of deviation 2^-20, fresh from the operating system. A second
+    opening of the same ballot would thin that noise out: the parts are kept until the round has ended, and the answer
+    signed once, a `BodyOpening` of their SHA-256. What the site has to have checked before is as in `open_ballot`.
+
+    Args:
+        totals: the summed parts in order, as the coordinator served them. Whether they are the sum, no site can tell.
+
+    Raises:
+        WrongDigest: the ballot is another plan's.
+        Malformed: a summed part is none, or their number is wrong.
+        OpeningRefused: it opens to what the contributors cannot have added up to: one was made under another key.
+    """
+    if ballot.plan != plan.digest:
+        raise WrongDigest("the ballot to open is for another plan than the one accepted")
+    shape, scale_bits = body_shape(plan, layout), SlotFormat(plan.k_max).scale_bits
+    count = 0
+    for number, total in enumerate(totals):
+        if number >= shape.parts:
+            raise Malformed(f"more than {shape.parts} summed parts were served")
+        slots = _opened(total, number, shape.part_polynomials(number), secret, scale_bits)
+        check_slots(slots, len(ballot.manifests))
+        yield slots.astype("<f4", copy=False).tobytes()
+        count = number + 1
+    if count != shape.parts:
+        raise Malformed(f"{count} of {shape.parts} summed parts were served")
+
+
+def _opened(
+    total: bytes | memoryview, number: int, ciphertexts: int, secret: SecretContext, scale_bits: int
+) -> NDArray[np.float32]:
+    try:
+        rows = [secret.open_slots(data, scale_bits) for data in read_frames(total, ciphertexts)]
+    except Malformed as error:
+        raise Malformed(f"summed part {number}: {error}") from None
+    return np.concatenate(rows).astype(np.float32)
 
 
 def _signed_part(manifest: Manifest, key_parts: Mapping[UUID, Sequence[bytes]], secret: SecretContext) -> bytes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crypto import envelope
 from crypto.canonical import check_digest
-from crypto.errors import Malformed, SharesRefused, WrongDigest, WrongRecipient
+from crypto.errors import Malformed, MalformedKeyPart, SharesRefused, WrongDigest, WrongRecipient
 from crypto.identity import Identity, PublicIdentity
 from crypto.manifest import Ballot, Manifest, ShareOpening
 from crypto.plan import Plan, Roster
@@ -75,6 +75,16 @@ def seal_shares(plan: Plan, to: Recipients, secret: NDArray[np.int64]) -> tuple[
         )
         for member in members
     )
+
+
+def check_sealed_share(sealed: bytes) -> None:
+    """Raise unless the bytes can be a sealed share, as far as anyone but its recipient can tell.
+
+    Raises:
+        MalformedKeyPart: another length.
+    """
+    if len(sealed) != SEALED_SHARE_BYTES:
+        raise MalformedKeyPart(f"a sealed share has {SEALED_SHARE_BYTES} bytes, this one {len(sealed)}")
 
 
 def open_shares(

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from crypto.checks import check_roster
 from crypto.errors import CryptoError
 from crypto.plan import Plan, Roster
-from crypto.schemes import scheme
+from crypto.schemes import Recipients, scheme
+from crypto.schemes.shares import check_sharing
 from participant.job import Cancelled, Job
 from participant.policy import Refused
 from participant.sealed import StoredContribution
 from participant.session import Problem
 from participant.steps.desk import Desk
+from participant.steps.epochs import check_plan_key
 from participant.steps.peers import check_members, check_plan_scope
 
 log = logging.getLogger(__name__)
@@ -26,13 +28,17 @@ log = logging.getLogger(__name__)
 def accept(desk: Desk, plan: Plan, roster: Roster) -> bool:
     """Whether this site takes part in the plan; the acceptance is on the disk before anything is sealed for it."""
     site = desk.site
-    if site.record.accepted(plan):
-        return True
     try:
-        check_roster(plan, roster)
+        check_roster(plan, roster)  # at every look: signatures and the majority are judged by what came with this task
+        if site.record.accepted(plan):
+            return True
+        if plan.threshold is not None:
+            check_sharing(plan, roster)
         check_members(desk, roster)
         check_plan_scope(desk, plan)
         site.policy.check_plan(plan, desk.study.recipe)
+        check_terms(desk, plan)
+        check_plan_key(desk, plan)
         site.record.accept(plan)
     except (Refused, CryptoError) as error:
         desk.refuse(error, plan.digest, "plan", plan)
@@ -42,10 +48,22 @@ def accept(desk: Desk, plan: Plan, roster: Roster) -> bool:
     return True
 
 
-def contribute(desk: Desk, plan: Plan, job: Job) -> None:
+def check_terms(desk: Desk, plan: Plan) -> None:
+    """Raise unless sums are opened, and models released, as they were when this site joined.
+
+    Raises:
+        Refused: naming what changed: a study of members must not become one whose coordinator reads the models.
+    """
+    joined = (desk.study.scheme, desk.study.release)
+    if (plan.scheme, plan.release) != joined:
+        words = f"the plan is for {plan.scheme}, release {plan.release}; this site joined for {joined[0]}, {joined[1]}"
+        raise Refused("terms-changed", words)
+
+
+def contribute(desk: Desk, plan: Plan, roster: Roster, job: Job) -> None:
     """Deliver this site's contribution. What goes wrong is said and ledgered here; the loop goes on."""
     try:
-        stored = desk.site.sealed.find(plan) or _make(desk, plan, job)
+        stored = desk.site.sealed.find(plan) or _make(desk, plan, roster, job)
         _upload(desk, plan, stored, job)
     except Cancelled:
         desk.say(f"round {plan.round}, attempt {plan.attempt}: stopped; the round closed or the agent ends")
@@ -62,7 +80,7 @@ def contribute(desk: Desk, plan: Plan, job: Job) -> None:
         desk.refuse(Refused("contribution-failed", words), plan.digest, "plan", plan)
 
 
-def _make(desk: Desk, plan: Plan, job: Job) -> StoredContribution:
+def _make(desk: Desk, plan: Plan, roster: Roster, job: Job) -> StoredContribution:
     """Train and seal, one contribution at a time on this machine."""
     site = desk.site
     job.hold(site.bench)
@@ -70,8 +88,8 @@ def _make(desk: Desk, plan: Plan, job: Job) -> StoredContribution:
         base = site.models.vector(site.client.pausing(job.pause), plan.base_model, desk.layout)
         update, samples, counts, seconds = _train(desk, plan, base, job)
         start = time.perf_counter()
-        public = site.keyring.public(plan.epoch or "")
-        sealed = scheme(plan.scheme).seal(plan, desk.layout, update, samples, counts, public)
+        to = site.keyring.public(plan.study, plan.epoch) if plan.epoch is not None else Recipients(roster, site.me)
+        sealed = scheme(plan.scheme).seal(plan, desk.layout, update, samples, counts, to, site.multiplier())
         stored = site.sealed.write(plan, site.me, sealed, site.identity.sign)
     finally:
         site.bench.release()

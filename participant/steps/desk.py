@@ -19,13 +19,15 @@ from crypto.canonical import digest
 from crypto.errors import CryptoError
 from crypto.identity import Identity
 from crypto.layout import Layout
-from crypto.manifest import Refusal
+from crypto.manifest import Refusal, ShareRefusal
 from crypto.plan import Plan
+from crypto.ring import FftMultiplier, MakeMultiplier
 from participant.client import Client
 from participant.documents import Study
 from participant.keys import Keyring
 from participant.ledger import Ledger
 from participant.model_store import ModelStore
+from participant.opened import OpenedStore
 from participant.policy import Policy, Refused
 from participant.progress import Advance, Reporter
 from participant.record import Record
@@ -75,7 +77,11 @@ TrainerFactory = Callable[[Study], Trainer]
 
 @dataclass(frozen=True)
 class Site:
-    """What all studies of this site share. `bench` is held while something trains: one at a time on this machine."""
+    """What all studies of this site share.
+
+    `bench` is held while something trains: one at a time on this machine. `multiplier` gives what makes RLWE's
+    products, on a GPU where there is one.
+    """
 
     me: UUID
     identity: Identity
@@ -83,12 +89,14 @@ class Site:
     record: Record
     ledger: Ledger
     sealed: SealedStore
+    opened: OpenedStore
     keyring: Keyring
     models: ModelStore
     policy: Policy
     reporter: Reporter
     timings: Path
     make_trainer: TrainerFactory
+    multiplier: Callable[[], MakeMultiplier] = lambda: FftMultiplier
     clock: Callable[[], float] = time.time
     bench: threading.Lock = field(default_factory=threading.Lock)
 
@@ -130,24 +138,40 @@ class Desk:
         place = {} if plan is None else {"round": plan.round, "attempt": plan.attempt}
         self.site.ledger.append(event, study=str(self.study.id), **place, **fields)
 
+    def note_once(self, subject: str, event: str, plan: Plan | None = None, /, **fields: object) -> None:
+        """A line in the ledger for what holds on many looks; a crash may double it, never lose it."""
+        if not self.site.record.refused(subject, event):
+            self.note(event, plan, **fields)
+            self.site.record.keep_refusal(subject, event)
+
     def refuse(
-        self, error: Refused | CryptoError, about: str, step: Step | None = None, plan: Plan | None = None
+        self,
+        error: Refused | CryptoError,
+        about: str,
+        step: Step | None = None,
+        plan: Plan | None = None,
+        senders: tuple[UUID, ...] = (),
     ) -> None:
         """Say no, once: on the terminal, in the ledger, and to the coordinator when it is about a plan or a ballot.
 
         Args:
             about: digest of what is refused.
+            senders: contributors whose shares are refused.
         """
         code, words = code_of(error), str(error)[:500]
-        if not self.site.record.first_refusal(about, code):
+        if self.site.record.refused(about, code):
             return
         self.say(f"refused ({code}): {words}", logging.WARNING)
         self.note("refusal", plan, code=code, words=words, about=about)
+        self.site.record.keep_refusal(about, code)  # after the ledger has it: a crash may double the line, not lose it
         if plan is None or step is None:
             return
-        refusal = Refusal(site=self.site.me, step=step, about=about, code=code, words=words)
+        sign, client, me = self.site.identity.sign, self.site.client, self.site.me
         try:
-            self.site.client.refuse(plan, self.site.identity.sign(refusal))
+            if senders:
+                client.refuse_shares(plan, sign(ShareRefusal(ballot=about, site=me, senders=senders)))
+            else:
+                client.refuse(plan, sign(Refusal(site=me, step=step, about=about, code=code, words=words)))
         except (Problem, Unreachable) as problem:
             self.say(f"the coordinator did not take the refusal: {problem}", logging.WARNING)
 

@@ -6,6 +6,7 @@ import json
 from typing import Final
 
 from participant.documents import Ended
+from participant.steps.agreement import tend_agreement
 from participant.steps.desk import Desk
 
 _FIGURES: Final = ("train_seconds", "seal_seconds", "open_seconds", "upload_bytes", "fp32_bytes")
@@ -19,11 +20,14 @@ def tend_endings(desk: Desk, last: Ended | None) -> None:
     for number, attempt in site.sealed.under_way(study):
         if (number, attempt) <= (last.round, last.attempt):
             site.sealed.settle(study, number, attempt, counted=_counted(desk, last, number, attempt))
+    site.opened.settle(study, last.round, last.attempt)
     for number, attempt, figures in list(site.record.figures(study)):
         if (number, attempt) <= (last.round, last.attempt):
             _write_figures(desk, number, attempt, figures)
             site.record.drop_figures(study, number, attempt)
-    if last.model is not None and last.state == "complete":
+    if desk.study.release == "members":
+        tend_agreement(desk, last)
+    elif last.model is not None and last.state == "complete":
         site.models.fetch(site.client, last.model)
     _say(desk, last)
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import logging
+import shlex
 
+from crypto import envelope
 from crypto.epoch import Approval
+from crypto.errors import CryptoError, Malformed
 from crypto.identity import PublicIdentity
 from crypto.plan import Member, Plan, Roster
+from crypto.words import words_of
 from participant.policy import Refused
 from participant.steps.desk import Desk
 
 
 def tend_peers(desk: Desk) -> Roster | None:
-    """Look at the study's members; returns those that this site approved, itself included (None before it joined)."""
+    """Look at the study's members; returns those that this site approved, itself included.
+
+    None before it joined, and where the list has other keys under its name: what is sealed to those is not for it.
+    """
     site = desk.site
     roster = site.client.roster(desk.study.id)
+    try:
+        _check_own(desk, roster)
+    except (Refused, CryptoError) as error:
+        desk.refuse(error, roster.digest)
+        return None
     members = [member for member in roster.members if member.site == site.me or _approve(desk, member)]
     peers = {str(member.site): fingerprint(member) for member in members if member.site != site.me}
     approval = Approval(study=desk.study.id, site=site.me, peers=peers)
@@ -32,12 +44,14 @@ def check_members(desk: Desk, roster: Roster) -> None:
         Malformed: a member's keys are no keys.
     """
     approved = desk.site.record.approved(desk.study.id)
+    _check_own(desk, roster)
     for member in roster.members:
-        if member.site == desk.site.me:
-            if PublicIdentity.of_member(member) != desk.site.identity.public:
-                raise Refused("own-keys-differ", "the roster lists this site with keys that are not its own")
-        elif approved.get(member.site) != fingerprint(member):
-            raise Refused("peer-not-approved", f"{member.name} is on the roster and was not approved here")
+        if member.site != desk.site.me and approved.get(member.site) != fingerprint(member):
+            words = (
+                f"{member.name} is on the roster and was not approved here with these keys: "
+                f"{PublicIdentity.of_member(member).words}. Compare by telephone, then: {_how(desk, member)}"
+            )
+            raise Refused("peer-not-approved", words)
     if roster.member(desk.site.me) is None:
         raise Refused("not-on-roster", "this site is not on the plan's roster")
 
@@ -60,23 +74,70 @@ def fingerprint(member: Member) -> str:
     return PublicIdentity.of_member(member).fingerprint
 
 
+def _check_own(desk: Desk, roster: Roster) -> None:
+    own = roster.member(desk.site.me)
+    if own is not None and PublicIdentity.of_member(own) != desk.site.identity.public:
+        words = (
+            "the roster lists this site with keys that are not its own: others would seal to somebody else what is "
+            "meant for it. Ask the coordinator's operator, and tell the other hospitals"
+        )
+        raise Refused("own-keys-differ", words)
+
+
+def _how(desk: Desk, member: Member) -> str:
+    return f"pleura-participant approve {shlex.quote(desk.study.name)} {shlex.quote(member.name)}"
+
+
 def _approve(desk: Desk, member: Member) -> bool:
     """Whether a peer is approved; the policy `auto` takes the keys first met under an id, and no others later."""
-    record, public = desk.site.record, PublicIdentity.of_member(member)
+    record = desk.site.record
     known = record.approved(desk.study.id).get(member.site)
-    if known == public.fingerprint:
-        return True
-    how = f"pleura-participant approve {desk.study.id} {member.site}"
+    try:
+        if known == fingerprint(member):
+            return True
+        public = usable_identity(member)
+    except CryptoError as error:
+        desk.refuse(error, f"{desk.study.id}/{member.site}")
+        return False
+    how = _how(desk, member)
     if known is not None:
-        words = f"{member.name} shows other keys than those approved here ({public.words}); ask there, then: {how}"
-        desk.refuse(Refused("peer-changed", words), public.fingerprint)
+        _refuse_change(desk, member, public, known, how)
         return False
     if desk.site.policy.peers == "ask":
-        desk.say_once(
-            f"{member.name} waits for approval: {public.words}. Compare by telephone, then: {how}", logging.WARNING
-        )
+        words = f"{member.name} waits for approval: {public.words}. Compare by telephone, then: {how}"
+        desk.say_once(words, logging.WARNING)
         return False
     record.approve(desk.study.id, member.site, public.fingerprint)
     desk.note("peer-approved", site=str(member.site), name=member.name, fingerprint=public.fingerprint, how="auto")
     desk.say(f"approved {member.name} by the policy auto: {public.words}")
     return True
+
+
+def _refuse_change(desk: Desk, member: Member, public: PublicIdentity, known: str, how: str) -> None:
+    """A peer with other keys: in the ledger once, on the terminal at every start, until a person has approved them."""
+    words = (
+        f"{member.name} shows other keys than those approved here: {public.words}, and not {words_of_hex(known)}. "
+        f"It may have lost its keys, or somebody is in its place: compare by telephone, then: {how}"
+    )
+    fields = {"code": "peer-changed", "words": words, "about": public.fingerprint, "site": str(member.site)}
+    desk.note_once(f"{desk.study.id}/{public.fingerprint}", "refusal", None, **fields)
+    desk.say_once(f"refused (peer-changed): {words}", logging.WARNING)
+
+
+def words_of_hex(fingerprint: str) -> str:
+    """A fingerprint as people compare it."""
+    return words_of(bytes.fromhex(fingerprint))
+
+
+def usable_identity(member: Member) -> PublicIdentity:
+    """A member's keys, if something can be sealed to them: nobody could deal a key to a study with others in it.
+
+    Raises:
+        Malformed: naming the member.
+    """
+    try:
+        public = PublicIdentity.of_member(member)
+        envelope.seal(public, b"", "pleura/probe/v1", "00" * 32, member.site, member.site)
+    except Malformed as error:
+        raise Malformed(f"the keys of {member.name} are not usable, so it cannot be approved: {error}") from None
+    return public

@@ -27,10 +27,11 @@ from crypto.ckks_public import PublicContext
 from crypto.epoch import Approval
 from crypto.identity import Identity, enrolment_bytes
 from crypto.layout import CountField, Layout, Tensor
-from crypto.manifest import Ballot, Manifest, Vote
+from crypto.manifest import Ballot, Manifest, ShareOpening, Vote
 from crypto.plan import Plan, Roster
-from crypto.schemes import scheme
+from crypto.schemes import Recipients, scheme
 from crypto.schemes.opening import open_ballot
+from crypto.schemes.shares import open_shares
 
 LAYOUT = Layout(
     (Tensor("weight", (3, 5), "parameter"), Tensor("mean", (3,), "buffer")),
@@ -113,12 +114,12 @@ class Site:
     def seal(self) -> tuple[list[bytes], list[bytes], Any]:
         """Parts, key parts and the signed manifest of a contribution to the present plan; the same when asked again."""
         if self.contribution is None:
-            plan = Plan.from_json(self.task()["plan"])
-            record = self.ok("GET", f"{self.world.study}/epoch").json()["record"]["message"]
-            public = PublicContext.load(self.ok("GET", f"{self.world.study}/keys/{record['context']}").content)
+            task = self.task()
+            plan = Plan.from_json(task["plan"])
+            to = self._epoch_context() if plan.epoch else Recipients(Roster.from_json(task["roster"]), self.id)
             update = np.full(LAYOUT.size, 0.25, np.float32) if plan.kind == "training" else None
             counts = [10, 5000, 0, 0, 2, 3, 4, 1, 0, 0, 0, 0, 5, 5, 0, 0, 0, 0]
-            sealed = scheme("lwe-ckks").seal(plan, LAYOUT, update, 10, counts, public)
+            sealed = scheme(plan.scheme).seal(plan, LAYOUT, update, 10, counts, to)
             parts = [bytes(part) for part in sealed]
             keys = list(sealed.key_parts)
             manifest = Manifest(
@@ -130,12 +131,17 @@ class Site:
             self.contribution = parts, keys, self.identity.sign(manifest)
         return self.contribution
 
+    def _epoch_context(self) -> PublicContext:
+        record = self.ok("GET", f"{self.world.study}/epoch").json()["record"]["message"]
+        return PublicContext.load(self.ok("GET", f"{self.world.study}/keys/{record['context']}").content)
+
     def contribute(self) -> None:
         parts, keys, manifest = self.seal()
         here = self.world.attempt
         for number, part in enumerate(parts):
             assert self.put(f"{here}/parts/{number}", part).status_code == 204
-        assert self.put(f"{here}/key-parts/0", keys[0]).status_code == 204
+        for number, key in enumerate(keys):
+            assert self.put(f"{here}/key-parts/{number}", key).status_code == 204
         assert self.call("PUT", f"{here}/manifest", json=manifest.to_json()).status_code == 204
 
     def vote(self) -> httpx.Response:
@@ -151,6 +157,19 @@ class Site:
             for entry in ballot.manifests
         }
         return open_ballot(plan, ballot, keys, self.secret, self.id)
+
+    def share_sum(self) -> ShareOpening:
+        """The answer under lwe-shamir."""
+        here = self.world.attempt
+        plan = Plan.from_json(self.ok("GET", f"{here}/plan").json())
+        roster = Roster.from_json(self.ok("GET", f"{here}/roster").json())
+        ballot = Ballot.from_json(self.ok("GET", f"{here}/ballot").json())
+        place = [member.site for member in roster.members].index(self.id)
+        shares = {
+            entry.message.site: self.ok("GET", f"{here}/key-parts/{entry.message.site}/{place}").content
+            for entry in ballot.manifests
+        }
+        return open_shares(plan, roster, ballot, shares, self.identity, self.id)
 
 
 class World:
@@ -247,11 +266,12 @@ class World:
         newest = self.sites[0].ok("GET", f"{self.study}/rounds").json()[-1]
         return f"{self.study}/rounds/{newest['round']}/{newest['attempt']}"
 
-    def begin(self, **wish: Any) -> str:
+    def begin(self, sites: int = 3, **wish: Any) -> str:
         """A study whose first round is collecting; its address."""
         self.create_study(**wish)
-        self.join()
-        self.deal()
+        self.join(sites)
+        if wish.get("scheme") != "lwe-shamir":
+            self.deal()
         assert self.operate("POST", f"{self.study}/start").status_code == 200
         self.conduct()
         return self.attempt

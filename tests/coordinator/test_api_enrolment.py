@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from coordinator.store import invitations, sites
+from crypto.identity import Identity
+
 
 @pytest.fixture
 def stranger(world):
@@ -105,3 +108,87 @@ def test_every_step_is_in_the_audit_log(world, stranger) -> None:
         (f"site:{site}", "site.enrolled"),
     ]
     assert invitation not in str(rows)
+
+
+# --- new keys for an enrolled site
+
+
+@pytest.fixture
+def federation(world):
+    """Three members with a dealt key."""
+    world.create_study()
+    world.join()
+    world.deal()
+    return world
+
+
+def reinvite(world, site, **changes) -> str:
+    """An invitation for the site to enrol again; its keys are others from here on."""
+    now, hours = world.clock.now(), changes.get("hours", 72)
+    made = world.services.store.run(
+        "reinvite", lambda s: invitations.renew(s, sites.by_reference(s, site.name), hours, "operator:test", now)
+    )
+    site.former, site.identity = site.identity, Identity.generate()
+    return made[0]
+
+
+def test_a_site_enrols_again_with_new_keys(federation, refused) -> None:
+    site = federation.sites[0]
+    before = site.token()
+    invitation = reinvite(federation, site)
+    body = site.enrolment(invitation)
+    answer = enrol(federation, body)
+    assert answer.json() == {"site": str(site.id), "coordinator": answer.json()["coordinator"], "again": True}
+    assert enrol(federation, body).json() == answer.json(), "the first answer may have been lost"
+    (row,) = [each for each in federation.operate("GET", "/v1/sites").json() if each["id"] == str(site.id)]
+    assert row["words"] == site.identity.public.words
+    assert str(site.id) in {member["site"] for member in site.ok("GET", f"{federation.study}/roster").json()["members"]}
+
+    for token in (before, site.token(site.former)):
+        answer = federation.call("GET", "/v1/studies", headers={"Authorization": f"Bearer {token}"})
+        assert "enrolled again" in refused(answer, 401, "token-invalid")["detail"]
+    epoch = federation.operate("GET", f"{federation.study}/epoch").json()
+    assert (epoch["state"], epoch["number"], epoch["dealer"]) == ("none", 2, None), "nobody has approved the new keys"
+    actions = [(row["actor"], row["action"]) for row in federation.operate("GET", "/v1/audit?after=0").json()[-3:]]
+    assert actions == [
+        ("operator:test", "site.reinvited"),
+        (f"site:{site.id}", "site.enrolled-again"),
+        (f"site:{site.id}", "epoch.retired"),
+    ]
+
+
+def test_a_first_enrolment_is_not_again(world, stranger) -> None:
+    assert enrol(world, stranger.enrolment(world.invitation())).json()["again"] is False
+
+
+def test_an_invitation_to_enrol_again_is_for_one_site_and_new_keys(federation, refused) -> None:
+    site, other = federation.sites[:2]
+    invitation = reinvite(federation, site)
+    document = refused(enrol(federation, site.enrolment(invitation, name="renamed")), 403, "invitation-invalid")
+    assert site.name in document["detail"]
+    new, site.identity = site.identity, site.former
+    refused(enrol(federation, site.enrolment(invitation)), 409, "name-taken")
+    site.identity = other.identity
+    refused(enrol(federation, site.enrolment(invitation)), 409, "name-taken")
+    site.identity = new
+    assert enrol(federation, site.enrolment(invitation)).status_code == 201, "the invitation was still good"
+    site.identity = Identity.generate()
+    refused(enrol(federation, site.enrolment(invitation)), 403, "invitation-used")
+
+
+def test_the_latest_invitation_to_enrol_again_counts(federation, refused) -> None:
+    site = federation.sites[0]
+    first = reinvite(federation, site)
+    second = reinvite(federation, site, hours=1)
+    refused(enrol(federation, site.enrolment(first)), 403, "invitation-invalid")
+    federation.clock.advance(3600)
+    refused(enrol(federation, site.enrolment(second)), 403, "invitation-expired")
+
+
+def test_a_suspended_site_comes_back_by_an_invitation_made_since(federation, refused) -> None:
+    site, now = federation.sites[0], federation.clock.now()
+    early = reinvite(federation, site)
+    federation.services.store.run("suspend", lambda s: sites.set_suspended(s, site.name, True, "operator:test", now))
+    refused(enrol(federation, site.enrolment(early)), 403, "invitation-invalid")
+    assert enrol(federation, site.enrolment(reinvite(federation, site))).status_code == 201
+    assert site.call("GET", "/v1/studies").status_code == 200

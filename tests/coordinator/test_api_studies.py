@@ -28,9 +28,9 @@ def test_what_is_said_wins(world) -> None:
     [
         ({"minimum_contributors": 9, "k_max": 8}, "k_max"),
         ({"expected_sites": 2, "minimum_contributors": 3}, "expected_sites"),
-        ({"scheme": "lwe-shamir"}, "not in this version"),
+        ({"scheme": "rot13"}, "scheme"),
         ({"rounds": 0}, "rounds"),
-        ({"release": "members"}, "not in this version"),
+        ({"scheme": "ckks", "release": "members"}, "not offered with the scheme 'ckks'"),
         ({"minimum_contributors": 1}, "minimum_contributors"),
         ({"colour": "red"}, "colour"),
         ({"name": ""}, "name"),

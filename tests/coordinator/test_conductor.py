@@ -150,7 +150,7 @@ class Federation:
             "name": "lungs",
             "state": "running",
             "scheme": "lwe-ckks",
-            "release": "members",
+            "release": "open",
             "weighting": "samples",
             "minimum_contributors": 2,
             "rounds": 1,

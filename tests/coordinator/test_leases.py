@@ -33,7 +33,7 @@ def make(session) -> None:
         id=uuid4(),
         name="lungs",
         scheme="lwe-ckks",
-        release="members",
+        release="open",
         weighting="samples",
         minimum_contributors=3,
         rounds=2,

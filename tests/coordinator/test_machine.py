@@ -14,7 +14,6 @@ from coordinator.rounds.planning import (
     NotYet,
     Settings,
     StudyView,
-    draw,
     mutually_approved,
     plan_round,
 )
@@ -61,7 +60,7 @@ PLAN = Plan(
     roster=ROSTER.digest,
     epoch=DIGEST,
     scheme="lwe-ckks",
-    release="members",
+    release="open",
     weighting="samples",
     expected=tuple(SITES),
     k_max=64,
@@ -198,13 +197,13 @@ def test_after_a_no_or_a_canary_another_is_asked_at_once(no) -> None:
 
 def test_the_answer_of_the_one_asked_is_taken_first() -> None:
     asked = opening(asked=ASKED, answered=frozenset({SECOND, FIRST}))
-    assert next_step(view(asked), START) == Reveal(FIRST)
-    assert next_step(view(opening(asked=ASKED, answered=frozenset({SECOND}))), START) == Reveal(SECOND)
+    assert next_step(view(asked), START) == Reveal((FIRST,))
+    assert next_step(view(opening(asked=ASKED, answered=frozenset({SECOND}))), START) == Reveal((SECOND,))
 
 
 def test_an_answer_counts_even_late() -> None:
     late = opening(asked=ASKED, answered=frozenset({FIRST}))
-    assert next_step(view(late), START + 10 * OPEN) == Reveal(FIRST)
+    assert next_step(view(late), START + 10 * OPEN) == Reveal((FIRST,))
 
 
 def test_nobody_answers() -> None:
@@ -235,7 +234,7 @@ def test_all_voters_refuse_to_open() -> None:
 
 SETTINGS = Settings(
     scheme="lwe-ckks",
-    release="members",
+    release="open",
     weighting="samples",
     minimum_contributors=3,
     expected_sites=None,
@@ -370,8 +369,9 @@ def test_a_fraction_is_drawn_again_for_each_attempt_and_all_vote() -> None:
 
 
 def test_a_fraction_never_draws_fewer_than_the_minimum() -> None:
-    assert len(draw(SITES, 0.1, 3, b"seed")) == 3
-    assert len(draw(SITES, 0.61, 1, b"seed")) == 4
+    for fraction, number in ((0.1, 3), (0.61, 4), (1.0, 5)):
+        plan, _ = planned(study(settings=dataclasses.replace(SETTINGS, fraction=fraction, minimum_contributors=3)))
+        assert len(plan.expected) == number
 
 
 def test_no_more_sites_than_k_max() -> None:

@@ -31,7 +31,7 @@ def make_study(**changes) -> Study:
         "id": uuid4(),
         "name": "lungs",
         "scheme": "lwe-ckks",
-        "release": "members",
+        "release": "open",
         "weighting": "samples",
         "minimum_contributors": 3,
         "rounds": 2,

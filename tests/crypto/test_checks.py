@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import FrozenInstanceError
+from itertools import combinations
 
+import numpy as np
 import pytest
 
 from crypto import checks
-from crypto.epoch import Approval
-from crypto.errors import InvalidSignature, Malformed, WrongDigest
+from crypto.canonical import sha256
+from crypto.epoch import Approval, WrapAddition
+from crypto.errors import InvalidSignature, Malformed, MalformedKeyPart, WrongDigest, WrongRecipient
 from crypto.identity import Identity
-from crypto.manifest import Ballot, Manifest, Opening, Refusal, Vote
+from crypto.manifest import Ballot, BodyOpening, Manifest, Opening, Refusal, ShareOpening, Vote
 from crypto.parameters import N
-from crypto.plan import Roster
+from crypto.plan import Roster, draw
+from crypto.schemes import Recipients, scheme, shares
 
 STRANGER = Identity.generate()
 BALLOT, OTHER_BALLOT = "cd" * 32, "ce" * 32
+# Digests and ids are compared, not ordered: what differs is refused whether it sorts before or after.
+DIGESTS = ["00" * 32, "ff" * 32]
+STUDIES = [uuid.UUID(int=1), uuid.UUID(int=2**128 - 1)]
 
 
 # --- roster
@@ -31,8 +39,19 @@ def test_another_roster_is_refused(federation):
         checks.check_roster(federation.plan, fewer)
 
 
-def test_another_studys_roster_is_refused(federation):
-    other = federation.with_plan(study=str(uuid.UUID(int=78)))
+@pytest.mark.parametrize("digest", DIGESTS)
+def test_a_roster_that_the_plan_does_not_name_is_refused(federation, digest):
+    other = federation.with_plan(roster=digest)
+    with pytest.raises(WrongDigest, match="names by its digest"):
+        checks.check_roster(other.plan, other.roster)
+    ballot = other.ballot()
+    with pytest.raises(WrongDigest, match="names by its digest"):
+        checks.check_ballot(ballot, other.plan, other.roster, other.sites[0], None, 2)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_another_studys_roster_is_refused(federation, study):
+    other = federation.with_plan(study=str(study))
     with pytest.raises(Malformed, match="another study"):
         checks.check_roster(other.plan, other.roster)
 
@@ -44,6 +63,20 @@ def test_whoever_is_expected_is_on_the_roster(federation):
         checks.check_roster(changed.plan, fewer)
 
 
+def test_only_the_draw_may_be_expected(federation):
+    """Whether a choice sorts before or after the draw's."""
+    sites, roster = federation.sites, federation.roster
+    for attempt in range(1, 7):
+        drawn = draw(roster, 3, attempt, 2)
+        for chosen in combinations(sites, 2):
+            plan = federation.with_plan(attempt=attempt, expected=list(map(str, chosen))).plan
+            if chosen == drawn:
+                assert checks.check_roster(plan, roster) is roster
+            else:
+                with pytest.raises(Malformed, match="its draw"):
+                    checks.check_roster(plan, roster)
+
+
 def test_members_have_real_keys(federation):
     members = [member.to_json() for member in federation.roster.members]
     members[1]["hpke_key"] = "00" * 10
@@ -53,9 +86,42 @@ def test_members_have_real_keys(federation):
 
 
 def test_a_threshold_beyond_the_roster_is_refused(federation):
-    changed = federation.with_plan(scheme="lwe-shamir", epoch=None, threshold=5)
-    with pytest.raises(Malformed, match="shares of 5"):
-        checks.check_roster(changed.plan, changed.roster)
+    for threshold in (5, 6, 1000):
+        changed = federation.with_plan(scheme="lwe-shamir", epoch=None, threshold=threshold)
+        with pytest.raises(Malformed, match=f"shares of {threshold}"):
+            checks.check_roster(changed.plan, changed.roster)
+    for threshold in (3, 4):
+        fitting = federation.with_plan(scheme="lwe-shamir", epoch=None, threshold=threshold)
+        assert checks.check_roster(fitting.plan, fitting.roster) is fitting.roster
+
+
+# --- epochs
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_another_studys_epoch_record_is_refused(federation, study):
+    record = federation.dealt.record.message.model_copy(update={"study": study})
+    signed = federation.identities[record.dealer].sign(record)
+    with pytest.raises(Malformed, match="another study"):
+        checks.check_epoch(signed, federation.roster)
+
+
+@pytest.mark.parametrize("digest", DIGESTS)
+def test_another_epoch_than_the_plans_is_refused(federation, digest):
+    record = federation.dealt.record.message
+    assert checks.check_plan_epoch(federation.plan, record) is record
+    with pytest.raises(WrongDigest, match="another CKKS epoch"):
+        checks.check_plan_epoch(federation.with_plan(epoch=digest).plan, record)
+
+
+@pytest.mark.parametrize("digest", DIGESTS)
+def test_an_addition_to_another_epoch_is_refused(federation, digest):
+    record, site = federation.dealt.record.message, federation.sites[1]
+    addition = WrapAddition(epoch=record.digest, holder=site, wrap=record.wraps[0])
+    assert checks.check_addition(federation.identities[site].sign(addition), record, federation.roster) == addition
+    other = federation.identities[site].sign(addition.model_copy(update={"epoch": digest}))
+    with pytest.raises(WrongDigest, match="another epoch"):
+        checks.check_addition(other, record, federation.roster)
 
 
 # --- manifests
@@ -67,9 +133,10 @@ def test_an_expected_members_manifest_passes(federation):
         assert checks.check_manifest(identity.sign(manifest), federation.plan, federation.roster) == manifest
 
 
-def test_a_manifest_for_another_plan_is_refused(federation):
+@pytest.mark.parametrize("digest", DIGESTS)
+def test_a_manifest_for_another_plan_is_refused(federation, digest):
     site = federation.sites[0]
-    signed = federation.identities[site].sign(federation.manifest(site, plan="99" * 32))
+    signed = federation.identities[site].sign(federation.manifest(site, plan=digest))
     with pytest.raises(WrongDigest, match="another plan"):
         checks.check_manifest(signed, federation.plan, federation.roster)
 
@@ -117,6 +184,8 @@ def test_a_ballot_passes_with_and_without_this_site(federation):
     assert listed == checks.CheckedBallot(ballot.digest, (first, second, third), own_missing=False)
     assert not checked(federation, ballot, fourth).own_missing  # it sent none
     assert checked(federation, ballot, fourth, federation.manifest(fourth)).own_missing
+    with pytest.raises(FrozenInstanceError):
+        listed.own_missing = True
 
 
 def test_a_ballot_of_another_plan_is_refused(federation):
@@ -126,6 +195,13 @@ def test_a_ballot_of_another_plan_is_refused(federation):
     mixed = Ballot(plan=federation.plan.digest, manifests=ballot.manifests)
     with pytest.raises(WrongDigest, match="another plan"):
         checked(federation, mixed)
+
+
+@pytest.mark.parametrize("digest", DIGESTS)
+def test_a_ballot_that_names_another_plan_is_refused(federation, digest):
+    ballot = Ballot(plan=digest, manifests=federation.ballot().manifests)
+    with pytest.raises(WrongDigest, match="this site accepted last"):
+        checked(federation, ballot)
 
 
 def test_a_forged_manifest_in_a_ballot_is_refused(federation):
@@ -201,10 +277,11 @@ def test_votes_that_do_not_count(federation):
     first, second = federation.sites[:2]
     with pytest.raises(Malformed, match="twice"):
         checks.check_votes(votes(federation, [first, first]), BALLOT, federation.roster)
-    with pytest.raises(WrongDigest, match="another ballot"):
-        checks.check_votes(
-            [*votes(federation, [first]), *votes(federation, [second], OTHER_BALLOT)], BALLOT, federation.roster
-        )
+    for other in (OTHER_BALLOT, *DIGESTS):
+        with pytest.raises(WrongDigest, match="another ballot"):
+            checks.check_votes(
+                [*votes(federation, [first]), *votes(federation, [second], other)], BALLOT, federation.roster
+            )
     forged = STRANGER.sign(Vote(ballot=BALLOT, site=second))
     stranger = STRANGER.sign(Vote(ballot=BALLOT, site=uuid.UUID(int=50)))
     for bad in (forged, stranger):
@@ -217,8 +294,9 @@ def test_openings(federation):
     opening = Opening(ballot=BALLOT, site=site, secret_sum=(0,) * N)
     signed = federation.identities[site].sign(opening)
     assert checks.check_opening(signed, BALLOT, federation.roster) == opening
-    with pytest.raises(WrongDigest):
-        checks.check_opening(signed, OTHER_BALLOT, federation.roster)
+    for other in (OTHER_BALLOT, *DIGESTS):
+        with pytest.raises(WrongDigest):
+            checks.check_opening(signed, other, federation.roster)
     with pytest.raises(InvalidSignature):
         checks.check_opening(STRANGER.sign(opening), BALLOT, federation.roster)
 
@@ -228,8 +306,9 @@ def test_refusals(federation):
     refusal = Refusal(site=site, step="ballot", about=BALLOT, code="too-few", words="Too few contributors.")
     signed = federation.identities[site].sign(refusal)
     assert checks.check_refusal(signed, BALLOT, federation.roster) == refusal
-    with pytest.raises(WrongDigest):
-        checks.check_refusal(signed, OTHER_BALLOT, federation.roster)
+    for other in (OTHER_BALLOT, *DIGESTS):
+        with pytest.raises(WrongDigest):
+            checks.check_refusal(signed, other, federation.roster)
     with pytest.raises(InvalidSignature):
         checks.check_refusal(STRANGER.sign(refusal), BALLOT, federation.roster)
 
@@ -242,9 +321,23 @@ def test_approvals(federation):
     assert checks.check_approval(signed, federation.roster) == approval
     with pytest.raises(InvalidSignature):
         checks.check_approval(federation.identities[second].sign(approval), federation.roster)
-    elsewhere = Approval(study=uuid.UUID(int=78), site=first, peers=peers)
-    with pytest.raises(Malformed, match="another study"):
-        checks.check_approval(federation.identities[first].sign(elsewhere), federation.roster)
+    for study in STUDIES:
+        elsewhere = Approval(study=study, site=first, peers=peers)
+        with pytest.raises(Malformed, match="another study"):
+            checks.check_approval(federation.identities[first].sign(elsewhere), federation.roster)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "votes", "kind"),
+    [("lwe-ckks", True, Opening), ("lwe-shamir", False, ShareOpening), ("ckks", True, BodyOpening)],
+)
+def test_the_scheme_says_how_a_ballot_is_answered(federation, scheme, votes, kind):
+    shamir = scheme == "lwe-shamir"
+    plan = federation.with_plan(
+        scheme=scheme, epoch=None if shamir else "ee" * 32, threshold=3 if shamir else None
+    ).plan
+    assert checks.takes_votes(plan) is votes
+    assert checks.answer_kind(plan) is kind
 
 
 def test_a_vote_is_not_taken_for_a_manifest(federation):
@@ -256,3 +349,59 @@ def test_a_vote_is_not_taken_for_a_manifest(federation):
     with pytest.raises(InvalidSignature):
         checks.check_manifest(moved, federation.plan, federation.roster)
     assert Manifest.kind_name != Vote.kind_name
+
+
+# --- what is checked before a share is opened
+
+
+@pytest.fixture
+def sharing(federation):
+    return federation.with_plan(scheme="lwe-shamir", epoch=None, threshold=3)
+
+
+def answered(sharing, ballot=None, me=None, parts=4):
+    """The answer to a ballot of the first site alone, whose secret is zero."""
+    first, second = sharing.sites[:2]
+    sealed = shares.seal_shares(sharing.plan, Recipients(sharing.roster, first), np.zeros(N, np.int64))
+    manifest = sharing.manifest(first, key_parts=tuple(map(sha256, (*sealed, *sealed)))[:parts])
+    signed = sharing.identities[first].sign(manifest)
+    shown = Ballot(plan=ballot or sharing.plan.digest, manifests=(signed,))
+    mine = {first: sealed[1]}
+    return shares.open_shares(sharing.plan, sharing.roster, shown, mine, sharing.identities[second], me or second)
+
+
+def test_a_share_is_answered(sharing):
+    answer = answered(sharing)
+    assert (answer.site, len(answer.share_sum)) == (sharing.sites[1], N)
+
+
+@pytest.mark.parametrize("digest", DIGESTS)
+def test_shares_are_not_answered_for_another_plan_or_roster(sharing, digest):
+    with pytest.raises(WrongDigest, match="another plan"):
+        answered(sharing, ballot=digest)
+    with pytest.raises(WrongDigest, match="names by its digest"):
+        shares.check_sharing(sharing.with_plan(roster=digest).plan, sharing.roster)
+
+
+def test_a_stranger_answers_nothing(sharing):
+    for stranger in (uuid.UUID(int=0), uuid.UUID(int=50)):
+        with pytest.raises(WrongRecipient, match="not on this plan's roster"):
+            answered(sharing, me=stranger)
+
+
+def test_a_manifest_has_a_share_for_each_member(sharing):
+    for parts in (3, 5):
+        with pytest.raises(Malformed, match=f"lists {parts} shares"):
+            answered(sharing, parts=parts)
+
+
+def test_a_sealed_share_has_one_size():
+    shares.check_sealed_share(bytes(shares.SEALED_SHARE_BYTES))
+    for size in (0, shares.SEALED_SHARE_BYTES - 1, shares.SEALED_SHARE_BYTES + 1):
+        with pytest.raises(MalformedKeyPart, match=f"this one {size}"):
+            shares.check_sealed_share(bytes(size))
+
+
+def test_as_many_answers_open_as_the_plan_says(federation, sharing):
+    assert scheme("lwe-shamir").openings_needed(sharing.plan) == 3
+    assert scheme("lwe-shamir").openings_needed(federation.plan) == 0

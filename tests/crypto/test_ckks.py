@@ -41,7 +41,7 @@ def raw(secret) -> ts.Context:
     )
 
 
-def context_of(degree=4096, moduli=(50, 50), scale=SCALE, **options) -> ts.Context:
+def context_of(degree=4096, moduli=(50, 20), scale=SCALE, **options) -> ts.Context:
     context = ts.context(ts.SCHEME_TYPE.CKKS, degree, coeff_mod_bit_sizes=list(moduli), n_threads=1, **options)
     if scale is not None:
         context.global_scale = scale
@@ -263,11 +263,11 @@ def test_evaluation_keys_have_no_place_in_a_public_context():
 @pytest.mark.parametrize(
     ("degree", "moduli", "scale"),
     [
-        (4096, (50, 50), 2.0**31),
-        (4096, (50, 50), None),
+        (4096, (50, 20), 2.0**31),
+        (4096, (50, 20), None),
         (4096, (50, 49), SCALE),
         (4096, (36, 36, 37), SCALE),
-        (8192, (50, 50), SCALE),
+        (8192, (50, 20), SCALE),
     ],
 )
 def test_other_parameters_are_refused(degree, moduli, scale):

@@ -80,8 +80,15 @@ def test_another_studys_record_is_refused(federation):
     other = str(uuid.UUID(int=78))
     with pytest.raises(Malformed, match="another study"):
         check_epoch(resigned(federation, study=other), federation.roster)
-    with pytest.raises(Malformed, match="another study"):
-        deal(federation.identities[federation.sites[0]], federation.sites[0], uuid.UUID(other), 1, federation.roster)
+    for number in (76, 78):
+        with pytest.raises(Malformed, match="another study"):
+            deal(
+                federation.identities[federation.sites[0]],
+                federation.sites[0],
+                uuid.UUID(int=number),
+                1,
+                federation.roster,
+            )
 
 
 def test_a_context_with_other_bytes_is_refused(federation):
@@ -99,8 +106,9 @@ def test_a_private_context_is_refused_even_where_the_dealer_signed_it(federation
 
 def test_other_parameters_are_no_record(federation):
     fields = federation.dealt.record.message.to_json()
-    with pytest.raises(Malformed, match="not the protocol's CKKS parameters"):
-        EpochRecord.from_json(fields | {"parameters": {"degree": 8192, "moduli": [50, 50], "scale_bits": 30}})
+    for change in ({"degree": 8192}, {"degree": 2048}, {"moduli": [50, 49]}, {"scale_bits": 31}, {"scale_bits": 29}):
+        with pytest.raises(Malformed, match="not the protocol's CKKS parameters"):
+            EpochRecord.from_json(fields | {"parameters": fields["parameters"] | change})
 
 
 # --- unwrapping
@@ -117,8 +125,9 @@ def test_a_wrap_of_another_member_is_refused(federation):
 
 def test_a_site_without_a_wrap_is_told_so(federation, newcomer):
     identity, member = newcomer
-    with pytest.raises(WrongRecipient, match="was given no key"):
-        unwrap(identity, member.site, federation.dealt.record.message, b"")
+    for site in (member.site, uuid.UUID(int=0)):
+        with pytest.raises(WrongRecipient, match="was given no key"):
+            unwrap(identity, site, federation.dealt.record.message, b"")
 
 
 def test_a_changed_wrap_is_refused(federation):
@@ -141,6 +150,13 @@ def test_a_wrap_without_a_key_in_it_is_refused(federation, content):
 
 
 # --- a newcomer
+
+
+@pytest.mark.parametrize(("holder", "recipient", "acknowledges"), [(4, 4, True), (4, 5, False), (5, 4, False)])
+def test_an_addition_to_oneself_is_an_acknowledgement(holder, recipient, acknowledges):
+    wrap = Wrap(recipient=uuid.UUID(int=recipient), sha256="12" * 32)
+    addition = WrapAddition(epoch="12" * 32, holder=uuid.UUID(int=holder), wrap=wrap)
+    assert addition.acknowledges is acknowledges
 
 
 def test_a_newcomer_gets_the_key_from_any_holder(federation, newcomer):

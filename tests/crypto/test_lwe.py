@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import tracemalloc
 import uuid
 
 import numpy as np
@@ -12,7 +13,7 @@ from crypto.errors import CanaryMismatch, Malformed, OpeningRefused, OutOfRange
 from crypto.lanes import LaneFormat, OpenedCounts, RealEncoder, count_vector
 from crypto.layout import CountField, Layout, Tensor
 from crypto.lwe import Sealer, Unsealer, add, check_secret_sum, draw_secret, seal_parts, unseal_parts
-from crypto.parameters import PART_VALUES, SECRET_BOUND, N
+from crypto.parameters import PART_BYTES, PART_VALUES, SECRET_BOUND, N
 from crypto.sampling import binomial
 from crypto.vector import VectorShape
 
@@ -231,6 +232,65 @@ def test_contributions_of_several_parts(size):
     expected = np.average(federation.updates.astype(np.float64), axis=0, weights=federation.samples)
     np.testing.assert_allclose(mean[:-3], expected[:-3], rtol=0, atol=1e-6)
     assert counts.samples == 750
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_any_number_of_threads_seals_and_opens_the_same(threads):
+    size = 3 * PART_VALUES + 5
+    layout, shape = layout_of(size), VectorShape.of(layout_of(size))
+    update = np.random.default_rng(1).normal(0, 0.5, size).astype(np.float32)
+
+    def seal(number):
+        sealer = Sealer(STUDY, bytes(32), bytes([1] * 32))
+        encoder = RealEncoder(update, layout, (1.0, 64.0), 1.0, FORMAT)
+        counts = lambda: count_vector(5, 9, encoder.clipped, [1, 2, 3, 4])  # noqa: E731
+        return list(seal_parts(sealer, encoder, counts, shape, FORMAT, number)), encoder
+
+    (alone, first), (together, second) = seal(1), seal(threads)
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert first.clipped == second.clipped
+    np.testing.assert_array_equal(first.residual, second.residual)
+
+    def unseal(number):
+        unsealer = Unsealer(STUDY, draw_secret(bytes(32)))
+        return unseal_parts(unsealer, alone, shape, layout, (1.0, 64.0), FORMAT, lambda _: 1.0, number)
+
+    (mean, counts), (again, same) = unseal(1), unseal(threads)
+    np.testing.assert_array_equal(mean, again)
+    assert counts == same
+
+
+def test_sealing_and_opening_hold_a_few_parts_beside_the_update():
+    """Whatever its size: here eight parts, of which two threads have three under way."""
+    size = 8 * PART_VALUES
+    layout, shape = layout_of(size), VectorShape.of(layout_of(size))
+    sealer, update = Sealer.fresh(STUDY), np.full(size, 0.5, np.float32)
+    unsealer = Unsealer(STUDY, sealer.secret)
+
+    def peak_of(work):
+        tracemalloc.start()
+        try:
+            work()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    def seal():
+        encoder = RealEncoder(update, layout, (1.0, 64.0), 1.0, FORMAT)
+        for part in seal_parts(sealer, encoder, lambda: [0] * shape.counts, shape, FORMAT, 2):
+            assert part.size
+
+    def totals():
+        for index in range(shape.parts):
+            yield sealer.seal_part(index, np.zeros(shape.part_values(index), np.int32))
+
+    def unseal():
+        unseal_parts(unsealer, totals(), shape, layout, (1.0, 64.0), FORMAT, lambda _: 1.0, 2)
+
+    result = update.nbytes  # the residual; the mean
+    assert peak_of(seal) < result + 12 * PART_BYTES
+    assert peak_of(unseal) < result + 12 * PART_BYTES
 
 
 def test_clipping_is_counted_before_the_counts_are_sealed():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crypto.errors import OutOfRange
 from crypto.parameters import N
-from crypto.ring import SMALL_LIMIT, Multiplier
+from crypto.ring import SMALL_LIMIT, FftMultiplier
 
 RANDOM = np.random.default_rng(7)
 TOP = 0xFFFFFFFF
@@ -56,7 +56,7 @@ EXTREMES = {
 @pytest.mark.parametrize("name", EXTREMES)
 def test_product_is_that_of_python_integers(name):
     polynomial, small = EXTREMES[name]
-    product = Multiplier(small)(polynomial.reshape(1, N))
+    product = FftMultiplier(small)(polynomial.reshape(1, N))
     np.testing.assert_array_equal(product[0], by_python_integers(polynomial, small))
 
 
@@ -71,14 +71,14 @@ def test_product_of_random_polynomials(seed, limit):
     random = np.random.default_rng(seed)
     polynomial = random.integers(0, 2**32, N, np.uint32)
     small = random.integers(-limit, limit + 1, N)
-    np.testing.assert_array_equal(Multiplier(small)(polynomial.reshape(1, N))[0], by_wrapping(polynomial, small))
+    np.testing.assert_array_equal(FftMultiplier(small)(polynomial.reshape(1, N))[0], by_wrapping(polynomial, small))
 
 
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 70])
 def test_block_edges_change_nothing(count):
     polynomials, small = uniform(count), RANDOM.integers(-SMALL_LIMIT, SMALL_LIMIT + 1, N)
     untouched = polynomials.copy()
-    products = Multiplier(small)(polynomials)
+    products = FftMultiplier(small)(polynomials)
     np.testing.assert_array_equal(polynomials, untouched)
     for row in {0, count // 2, count - 1}:
         np.testing.assert_array_equal(products[row], by_wrapping(polynomials[row], small))
@@ -89,7 +89,7 @@ def test_x_to_the_n_is_minus_one():
     x[1] = 1
     polynomial = uniform(1)
     expected = np.concatenate([-polynomial[:, -1:], polynomial[:, :-1]], axis=1)
-    np.testing.assert_array_equal(Multiplier(x)(polynomial), expected)
+    np.testing.assert_array_equal(FftMultiplier(x)(polynomial), expected)
 
 
 @pytest.mark.parametrize("value", [SMALL_LIMIT + 1, -SMALL_LIMIT - 1, np.iinfo(np.int64).min])
@@ -97,10 +97,10 @@ def test_coefficients_too_large_for_exactness_are_refused(value):
     small = np.zeros(N, np.int64)
     small[5] = value
     with pytest.raises(OutOfRange, match="32768"):
-        Multiplier(small)
+        FftMultiplier(small)
 
 
 @pytest.mark.parametrize("small", [np.zeros(N - 1, np.int64), np.zeros(N)])
 def test_something_else_than_a_small_polynomial_is_refused(small):
     with pytest.raises(ValueError, match="2048 integers"):
-        Multiplier(small)
+        FftMultiplier(small)

@@ -24,24 +24,30 @@ ROOT = Path(__file__).parents[2]
 COUNTS = [5, 0, 1, 2**24 - 1]
 
 
+def adders_of(plan, layout):
+    rlwe = scheme(plan.scheme)
+    return [rlwe.adder(plan, layout, number) for number in range(len(rlwe.part_sizes(plan, layout)))]
+
+
 class Round:
     """A whole round in memory: who sealed what, and the coordinator's sums."""
 
     def __init__(self, federation, updates, samples):
         self.federation, self.plan, self.layout = federation, federation.plan, federation.layout
         self.scheme = scheme(self.plan.scheme)
-        self.totals = [np.zeros(size // 4, np.uint32) for size in self.scheme.part_sizes(self.plan, self.layout)]
+        adders = adders_of(self.plan, self.layout)
         self.key_parts, self.sealed, signed = {}, [], []
         for site, update, number in zip(federation.sites, updates, samples, strict=False):
             sealed = self.seal(update, number)
             digests = []
-            for total, part in zip(self.totals, sealed, strict=True):
-                self.scheme.add(total, part)
+            for adder, part in zip(adders, sealed, strict=True):
+                adder.add(part)
                 digests.append(sha256(part))
             self.key_parts[site] = sealed.key_parts
             self.sealed.append(sealed)
             manifest = federation.manifest(site, parts=tuple(digests), key_parts=tuple(map(sha256, sealed.key_parts)))
             signed.append(federation.identities[site].sign(manifest))
+        self.totals = [adder.total() for adder in adders]
         self.ballot = Ballot(plan=self.plan.digest, manifests=tuple(signed))
 
     def seal(self, update, samples):
@@ -121,15 +127,15 @@ def test_several_parts(federation, random):
     updates = random.uniform(-1, 1, (2, layout.size)).astype(np.float32)
     lwe_ckks = scheme("lwe-ckks")
     assert lwe_ckks.part_sizes(plan, layout) == (PART_BYTES, 2 * 4 * N)
-    totals = [np.zeros(size // 4, np.uint32) for size in lwe_ckks.part_sizes(plan, layout)]
+    adders = adders_of(plan, layout)
     key_parts = []
     for update in updates:
         sealed = lwe_ckks.seal(plan, layout, update, 100, [], federation.public)
-        for total, part in zip(totals, sealed, strict=True):
-            lwe_ckks.add(total, bytes(part))
+        for adder, part in zip(adders, sealed, strict=True):
+            adder.add(bytes(part))
         key_parts += sealed.key_parts
     secret_sum = federation.dealt.secret.decrypt_sum(key_parts).tolist()
-    revealed = lwe_ckks.reveal(plan, layout, iter(totals), secret_sum, 2)
+    revealed = lwe_ckks.reveal(plan, layout, (adder.total() for adder in adders), secret_sum, 2)
     np.testing.assert_allclose(revealed.mean, updates.mean(axis=0, dtype=np.float64), atol=1e-6)
 
 
@@ -192,7 +198,7 @@ def test_a_wrong_secret_gives_no_mean(played, federation):
 
 def test_a_changed_body_gives_no_mean(played):
     secret_sum = played.open().secret_sum
-    played.totals[-1][-N:] += np.uint32(2**30)  # the last polynomial holds the canaries
+    np.frombuffer(played.totals[-1], "<u4")[-N:] += np.uint32(2**30)  # the last polynomial holds the canaries
     with pytest.raises(OpeningRefused):
         played.reveal(secret_sum)
 
@@ -277,7 +283,10 @@ def test_contributors_beyond_the_plan(played, contributors):
 def test_parts_of_another_size_are_not_added(played):
     for size in (0, 1, played.totals[0].nbytes - 4, played.totals[0].nbytes + 4):
         with pytest.raises(Malformed, match=f"{size} bytes"):
-            played.scheme.add(played.totals[0], bytes(size))
+            adders_of(played.plan, played.layout)[0].add(bytes(size))
+        with pytest.raises(Malformed, match="part 0 has"):
+            played.scheme.check_part(played.plan, played.layout, 0, bytes(size))
+    played.scheme.check_part(played.plan, played.layout, 0, bytes(played.totals[0].nbytes))
 
 
 def test_a_missing_part_is_noticed(played):
@@ -287,9 +296,9 @@ def test_a_missing_part_is_noticed(played):
         played.reveal(secret_sum)
 
 
-@pytest.mark.parametrize("name", ["ckks", "", "LWE-CKKS"])
+@pytest.mark.parametrize("name", ["bfv", "", "LWE-CKKS"])
 def test_a_scheme_that_is_not_there_names_those_that_are(name):
-    with pytest.raises(ValueError, match="It has: lwe-ckks, lwe-shamir"):
+    with pytest.raises(ValueError, match="It has: lwe-ckks, lwe-shamir, ckks"):
         scheme(name)
     assert scheme("lwe-ckks") is SCHEMES["lwe-ckks"]
 

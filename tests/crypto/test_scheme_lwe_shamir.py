@@ -65,16 +65,18 @@ class Round:
         ours["expected"] = [str(site) for site in SITES]
         self.plan = Plan.from_json(federation.plan.to_json() | ours | changes)
         self.layout = federation.layout
-        self.totals = [np.zeros(size // 4, np.uint32) for size in SCHEME.part_sizes(self.plan, self.layout)]
+        parts = range(len(SCHEME.part_sizes(self.plan, self.layout)))
+        adders = [SCHEME.adder(self.plan, self.layout, number) for number in parts]
         self.key_parts, self.sealed, self.manifests = {}, {}, {}
         for site, update, number in zip(contributors, updates, samples, strict=False):
             sealed = self.seal(site, update, number)
             parts = []
-            for total, part in zip(self.totals, sealed, strict=True):
-                SCHEME.add(total, part)
+            for adder, part in zip(adders, sealed, strict=True):
+                adder.add(part)
                 parts.append(sha256(part))
             self.sealed[site], self.key_parts[site] = sealed, sealed.key_parts
             self.manifests[site] = tuple(parts), tuple(map(sha256, sealed.key_parts))
+        self.totals = [adder.total() for adder in adders]
 
     def seal(self, site, update, samples):
         return SCHEME.seal(self.plan, self.layout, update, samples, COUNTS, Recipients(self.roster, site))
@@ -433,7 +435,7 @@ def test_what_does_not_fit_is_said_as_in_lwe_ckks(played, updates):
     with pytest.raises(OutOfRange, match="admits 1 to 7"):
         SCHEME.reveal(played.plan, played.layout, played.totals, [0] * N, 8)
     with pytest.raises(Malformed, match="4 bytes"):
-        SCHEME.add(played.totals[0], bytes(4))
+        SCHEME.adder(played.plan, played.layout, 0).add(bytes(4))
 
 
 # --- messages

@@ -10,13 +10,15 @@ import pytest
 from crypto.canonical import canonical, sha256
 from crypto.epoch import Approval, CkksParameters, EpochRecord, Wrap, WrapAddition
 from crypto.errors import Malformed
-from crypto.manifest import Ballot, Manifest, Opening, Refusal, Vote
+from crypto.layout import Layout
+from crypto.manifest import Ballot, BodyOpening, Manifest, Opening, Refusal, ShareOpening, ShareRefusal, Vote
 from crypto.parameters import N
 from crypto.plan import Plan, Roster
 from crypto.wire import Signed
 
 SITE = uuid.UUID(int=1)
 WRAP = Wrap(recipient=SITE, sha256="12" * 32)
+NOT_SORTED = [(1, 0), (0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 0)]  # places of two entries, the first with the lower id
 
 
 @pytest.fixture
@@ -89,6 +91,52 @@ def test_other_spellings_are_refused(data):
         Vote.decode(data)
 
 
+def nested(wrap, depth=2000):
+    value = 1
+    for _ in range(depth):
+        value = wrap(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"\ud800": 1},
+        ["\ud800"],
+        nested(lambda inner: [inner]),
+        nested(lambda inner: {"a": inner}),
+        10**5000,
+        {1: 1},
+        {1},
+    ],
+    ids=["key", "text", "lists", "objects", "number", "no-text-key", "set"],
+)
+def test_what_has_no_canonical_form_is_refused(value):
+    with pytest.raises(Malformed, match="no canonical JSON form"):
+        canonical(value)
+    with pytest.raises(Malformed, match="no canonical JSON form"):
+        Vote.from_json(value)
+
+
+@pytest.mark.parametrize(
+    "spelled", [f"{{{SITE}}}", f"urn:uuid:{SITE}", SITE.hex, "0000000A-0000-0000-0000-000000000001"]
+)
+def test_an_id_is_spelled_in_one_way(spelled):
+    fields = Vote(ballot="12" * 32, site=SITE).to_json() | {"site": spelled}
+    with pytest.raises(Malformed, match=r"vote: .* another way"):
+        Vote.from_json(fields)
+
+
+def test_nothing_is_filled_in(federation):
+    """A record that leaves out what has a default would have a second spelling."""
+    plan = federation.plan.to_json()
+    del plan["version"]
+    with pytest.raises(Malformed, match="another way"):
+        Plan.from_json(plan)
+    with pytest.raises(Malformed, match="another way"):
+        CkksParameters.from_json({})
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -153,16 +201,68 @@ def test_a_roster_lists_each_member_once_in_order(federation):
     assert federation.roster.member(uuid.UUID(int=99)) is None
 
 
-@pytest.mark.parametrize("values", [(0,) * (N - 1), (0,) * (N + 1), (32 * 1024 + 1, *(0,) * (N - 1))])
-def test_an_opening_has_2048_sums(values):
-    with pytest.raises(Malformed, match="secret_sum"):
-        Opening.from_json({"ballot": "12" * 32, "site": str(SITE), "secret_sum": list(values)})
+def sums(first):
+    return [first] + [0] * (N - 1)
+
+
+EXAMPLES = {
+    Manifest: {"plan": "12" * 32, "site": str(SITE), "parts": ["12" * 32], "key_parts": []},
+    Opening: {"ballot": "12" * 32, "site": str(SITE), "secret_sum": sums(0)},
+    BodyOpening: {"ballot": "12" * 32, "site": str(SITE), "parts": ["12" * 32]},
+    ShareOpening: {"ballot": "12" * 32, "site": str(SITE), "share_sum": sums(0)},
+    ShareRefusal: {"ballot": "12" * 32, "site": str(SITE), "senders": [str(SITE)]},
+    Refusal: {"site": str(SITE), "step": "plan", "about": "12" * 32, "code": "no", "words": "No."},
+}
+LIMIT = 32 * 1024
+IDS = [str(uuid.UUID(int=number)) for number in range(1025)]
+LIMITS = [  # the first value is the last that is taken, the others are not
+    (Manifest, "parts", ["12" * 32] * 65536, [], ["12" * 32] * 65537),
+    (Manifest, "key_parts", ["12" * 32] * 1024, ["12" * 32] * 1025),
+    (Opening, "secret_sum", sums(LIMIT), sums(LIMIT + 1), sums(0)[1:], [*sums(0), 0]),
+    (Opening, "secret_sum", sums(-LIMIT), sums(-LIMIT - 1)),
+    (BodyOpening, "parts", ["12" * 32] * 65536, [], ["12" * 32] * 65537),
+    (ShareOpening, "share_sum", sums(2**31 - 2), sums(2**31 - 1), sums(-1), sums(0)[1:], [*sums(0), 0]),
+    (ShareRefusal, "senders", IDS[:1024], [], IDS),
+    (Refusal, "code", "a" * 40, "a" * 41, "", "A", "a b", "a1"),
+    (Refusal, "words", "W" * 500, "W" * 501, ""),
+    (Refusal, "words", "W", ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "field", "taken", "refused"), [(k, f, t, r) for k, f, t, *r in LIMITS])
+def test_how_much_a_message_may_hold(kind, field, taken, refused):
+    assert kind.from_json(EXAMPLES[kind]).to_json() == EXAMPLES[kind]
+    assert kind.from_json(EXAMPLES[kind] | {field: taken}).to_json()[field] == taken
+    for value in refused:
+        with pytest.raises(Malformed, match=f"{kind.kind_name}: {field}"):
+            kind.from_json(EXAMPLES[kind] | {field: value})
+
+
+def test_senders_are_listed_once_in_order():
+    for places in NOT_SORTED:
+        with pytest.raises(Malformed, match="sorted by site id"):
+            ShareRefusal.from_json(EXAMPLES[ShareRefusal] | {"senders": [IDS[place] for place in places]})
+
+
+def test_a_ballot_lists_each_contributor_once_in_order(federation):
+    fields = federation.ballot().to_json()
+    for places in NOT_SORTED:
+        with pytest.raises(Malformed, match="sorted by site id"):
+            Ballot.from_json(fields | {"manifests": [fields["manifests"][place] for place in places]})
+    assert len(Ballot.from_json(fields | {"manifests": fields["manifests"][:1]}).manifests) == 1
+    with pytest.raises(Malformed, match="ballot: manifests"):
+        Ballot.from_json(fields | {"manifests": []})
 
 
 def test_an_epoch_record_wraps_once_for_each(federation):
     fields = federation.dealt.record.message.to_json()
-    with pytest.raises(Malformed, match="sorted by recipient"):
-        EpochRecord.from_json(fields | {"wraps": [WRAP.to_json(), WRAP.to_json()]})
+    first, second = fields["wraps"][:2]
+    for wraps in NOT_SORTED:
+        with pytest.raises(Malformed, match="sorted by recipient"):
+            EpochRecord.from_json(fields | {"wraps": [(first, second)[place] for place in wraps]})
+    assert len(EpochRecord.from_json(fields | {"wraps": [first]}).wraps) == 1
+    with pytest.raises(Malformed, match="epoch: wraps"):
+        EpochRecord.from_json(fields | {"wraps": []})
 
 
 def test_a_ballots_digest_covers_plan_and_every_manifest(federation):
@@ -181,6 +281,50 @@ def test_a_signature_is_128_hex_digits(signature):
     fields = {"message": Vote(ballot="12" * 32, site=SITE).to_json(), "signature": signature}
     with pytest.raises(Malformed, match="signature"):
         Signed[Vote].from_json(fields)
+
+
+LAYOUT = {"tensors": [{"name": "a", "shape": [], "kind": "buffer"}], "counts": [{"name": "c", "shape": [2]}]}
+
+
+def test_a_layout_survives_the_wire():
+    layout = Layout.from_json(LAYOUT)
+    assert layout.to_json() == LAYOUT
+    assert layout.digest == sha256(canonical(LAYOUT))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        None,
+        [],
+        {"tensors": LAYOUT["tensors"]},
+        {**LAYOUT, "extra": 1},
+        {**LAYOUT, "tensors": []},
+        {**LAYOUT, "tensors": "a"},
+        {**LAYOUT, "tensors": LAYOUT["tensors"] * 2},
+        {**LAYOUT, "counts": LAYOUT["counts"] * 2},
+        {**LAYOUT, "counts": [{"name": "c", "shape": [2, 0]}]},
+        *(
+            {**LAYOUT, "tensors": [LAYOUT["tensors"][0] | wrong]}
+            for wrong in (
+                {"shape": {}},
+                {"shape": ""},
+                {"shape": [0]},
+                {"shape": [-1]},
+                {"shape": [True]},
+                {"shape": [1.0]},
+                {"shape": 3},
+                {"name": 1},
+                {"kind": "weights"},
+                {"extra": 1},
+            )
+        ),
+    ],
+    ids=repr,
+)
+def test_what_is_no_layout(changed):
+    with pytest.raises(Malformed, match="a layout"):
+        Layout.from_json(changed)
 
 
 def test_one_kind_is_not_read_as_another(federation):

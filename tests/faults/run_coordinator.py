@@ -6,6 +6,7 @@ run_coordinator.py DATA_DIR PORT [POINT MARKER]: at POINT it writes MARKER and w
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from pathlib import Path
@@ -22,10 +23,11 @@ POINT, MARKER = (sys.argv[3], Path(sys.argv[4])) if len(sys.argv) > 3 else ("", 
 
 def stopping(point: str, work: Any, beats: int) -> Any:
     """The function, stopped for good at its n-th beat if this is the point asked for."""
+    signature = inspect.signature(work)
 
     def stopped(*arguments: Any) -> Any:
-        *others, beat = arguments
-        count = 0
+        bound = signature.bind(*arguments)
+        beat, count = bound.arguments["beat"], 0
 
         def counted() -> None:
             nonlocal count
@@ -35,7 +37,8 @@ def stopping(point: str, work: Any, beats: int) -> Any:
                 threading.Event().wait()
             beat()
 
-        return work(*others, counted)
+        bound.arguments["beat"] = counted
+        return work(*bound.args, **bound.kwargs)
 
     return stopped
 

@@ -150,7 +150,7 @@ def test_a_newcomer_is_given_the_key(server: Server, enrol: Enrol, tmp_path: Pat
     wait_until(lambda: any(row["round"] == 2 for row in server.rounds(study)), "round 2")
     newcomer = enrol(4)
     newcomer.start()
-    wait_until(lambda: list(newcomer.home.keys.glob("*.secret")) != [], "the newcomer to hold the key")
+    wait_until(lambda: list(newcomer.home.keys.glob("*/*.secret")) != [], "the newcomer to hold the key")
     go_on.set()
     wait_until(finished(server, study), "the study to finish")
     assert [len(row["contributors"]) for row in server.rounds(study)] == [3, 3, 4, 4]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -33,6 +34,7 @@ from participant.progress import Advance, Lines
 from participant.record import Record
 from participant.settings import Config, Home, dump
 from participant.steps.desk import Desk
+from participant.steps.epochs import TURN_SECONDS
 
 STUDY, COORDINATOR = UUID(int=50), UUID(int=60)
 ME, NORTH, SOUTH, STRANGER = (UUID(int=number) for number in (1, 2, 3, 4))
@@ -294,14 +296,18 @@ def test_a_key_passed_on_by_a_member_is_held_and_passed_on(coordinator: Coordina
     record = dealt.record.message
     loop = start()
     loop.look()
-    assert not loop.desk.site.keyring.holds(record.digest)
+    assert not loop.desk.site.keyring.holds(loop.desk.study.id, record.digest)
     addition, wrap = epochs.extend(IDENTITIES[SOUTH], SOUTH, record, dealt.secret, coordinator._member(ME))
     coordinator.keys[sha256(wrap)] = wrap
     coordinator.additions = [addition.to_json()]
     coordinator.members, coordinator.missing = (ME, NORTH, SOUTH, STRANGER), [STRANGER]
-    loop.look()
-    assert loop.desk.site.keyring.holds(record.digest)
-    (added,) = coordinator.messages("POST .*/epoch/additions", WrapAddition)
+    for turn in range(3):  # of each holder once
+        loop.desk.site = replace(loop.desk.site, clock=lambda turn=turn: turn * TURN_SECONDS)
+        loop.look()
+    assert loop.desk.site.keyring.holds(loop.desk.study.id, record.digest)
+    sent = coordinator.messages("POST .*/epoch/additions", WrapAddition)
+    assert {message.wrap.recipient for message in sent if message.acknowledges} == {ME}
+    (added,) = [message for message in sent if not message.acknowledges]
     newcomer = epochs.unwrap(IDENTITIES[STRANGER], STRANGER, added, coordinator.keys[added.wrap.sha256])
     newcomer.check_pair(PublicContext.load(dealt.public_context))
 
@@ -310,7 +316,7 @@ def test_a_key_dealt_by_a_stranger_is_not_taken(coordinator: Coordinator, start:
     dealt = coordinator.deal(dealer=STRANGER, members=(ME, NORTH, SOUTH))
     loop = start()
     loop.look()
-    assert not loop.desk.site.keyring.holds(dealt.record.message.digest)
+    assert not loop.desk.site.keyring.holds(loop.desk.study.id, dealt.record.message.digest)
 
 
 def test_a_key_that_does_not_fit_its_public_half_is_refused(
@@ -321,7 +327,7 @@ def test_a_key_that_does_not_fit_its_public_half_is_refused(
     coordinator.epoch["record"] = IDENTITIES[NORTH].sign(mixed).to_json()
     loop = start()
     loop.look()
-    assert not loop.desk.site.keyring.holds(mixed.digest)
+    assert not loop.desk.site.keyring.holds(loop.desk.study.id, mixed.digest)
     assert ledgered(home, "refusal")
 
 
@@ -463,11 +469,12 @@ def test_a_ballot_is_voted_on_and_opened(coordinator: Coordinator, contributed: 
     coordinator.task["openers"] = [str(ME)]
     loop.look()
     (opening,) = coordinator.messages("PUT .*/opening", Opening)
-    totals = [np.frombuffer(body, "<u4").copy() for body in coordinator.bodies("PUT .*/1/1/parts/0")]
-    for site in (NORTH, SOUTH):
-        for total, part in zip(totals, coordinator.parts_of[site], strict=True):
-            scheme("lwe-ckks").add(total, part)
     assert coordinator.plan is not None
+    (mine,) = coordinator.bodies("PUT .*/1/1/parts/0")
+    adder = scheme("lwe-ckks").adder(coordinator.plan, LAYOUT, 0)
+    for part in (mine, *coordinator.parts_of[NORTH], *coordinator.parts_of[SOUTH]):
+        adder.add(part)
+    totals = [adder.total()]
     revealed = scheme("lwe-ckks").reveal(coordinator.plan, LAYOUT, totals, opening.secret_sum, 3)
     assert revealed.mean is not None
     assert np.abs(revealed.mean[:600] - (0.25 + 0.5 + 0.5) / 3).max() < 1e-6

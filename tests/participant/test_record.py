@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from crypto.identity import Identity
-from crypto.manifest import Ballot, Manifest, Opening, Vote
+from crypto.manifest import Ballot, Manifest, Opening, ShareOpening, Vote
 from crypto.plan import Plan
 from crypto.wire import Signed
 from participant.policy import Refused
@@ -95,6 +95,30 @@ def test_after_a_vote_no_further_attempt_of_the_round(record: Record) -> None:
     record.accept(plan(2, 1))
 
 
+def test_after_an_answer_without_a_vote_no_further_attempt_either(record: Record) -> None:
+    """lwe-shamir: the answer is the vote."""
+    first = plan(threshold=3, scheme="lwe-shamir", epoch=None)
+    record.accept(first)
+    shown = ballot(first, *SITES[:3])
+    record.see_ballot(first, shown, 2)
+    answer = IDENTITY.sign(ShareOpening(ballot=shown.digest, site=SITES[0], share_sum=(7,) * 2048))
+    assert record.keep_opening(answer) == answer
+    other = IDENTITY.sign(ShareOpening(ballot=shown.digest, site=SITES[0], share_sum=(8,) * 2048))
+    assert record.keep_opening(other) == answer, "one answer a ballot"
+    with refused("round-over"):
+        record.accept(plan(attempt=2, threshold=3, scheme="lwe-shamir", epoch=None))
+
+
+def test_a_study_stays_what_it_was_when_joined(record: Record) -> None:
+    record.pin(STUDY, "a" * 64, "b" * 64)
+    record.pin(STUDY, "a" * 64, "b" * 64)
+    with refused("study-changed"):
+        record.pin(STUDY, "c" * 64, "b" * 64)
+    with refused("study-changed"):
+        record.pin(STUDY, "a" * 64, "c" * 64)
+    record.pin(UUID(int=98), "c" * 64, "b" * 64)
+
+
 def test_a_new_attempt_is_fine_where_nothing_was_answered(record: Record) -> None:
     record.accept(plan())
     record.accept(plan(1, 2))
@@ -168,18 +192,29 @@ def test_answers_are_given_once_and_repeated(record: Record, tmp_path: Path) -> 
     record.see_ballot(plan(), shown, 2)
     first = IDENTITY.sign(Opening(ballot=shown.digest, site=SITES[0], secret_sum=(0,) * 2048))
     other = IDENTITY.sign(Opening(ballot=shown.digest, site=SITES[0], secret_sum=(1,) * 2048))
-    assert record.opening(shown.digest) is None
+    assert record.opening(shown.digest, Opening) is None
     assert record.keep_opening(first) == first
     assert record.keep_opening(other) == first
     again = Record(tmp_path / "record.sqlite")
-    assert again.opening(shown.digest) == first
+    assert again.opening(shown.digest, Opening) == first
     again.close()
 
 
 def test_a_refusal_is_new_once(record: Record) -> None:
-    assert record.first_refusal("a" * 64, "plan-old")
-    assert not record.first_refusal("a" * 64, "plan-old")
-    assert record.first_refusal("a" * 64, "plan-differs")
+    assert not record.refused("a" * 64, "plan-old")
+    for _ in range(2):
+        record.keep_refusal("a" * 64, "plan-old")
+    assert record.refused("a" * 64, "plan-old")
+    assert not record.refused("a" * 64, "plan-differs")
+
+
+def test_the_newest_epoch_is_remembered(record: Record) -> None:
+    assert record.newest_epoch(STUDY) is None
+    for number, digest in ((2, "b" * 64), (1, "a" * 64), (2, "c" * 64)):
+        record.keep_epoch(STUDY, number, digest)
+    assert record.newest_epoch(STUDY) == (2, "b" * 64)
+    assert record.held_epoch(STUDY, "a" * 64)
+    assert not record.held_epoch(UUID(int=5), "a" * 64)
 
 
 def test_figures_are_merged_until_dropped(record: Record) -> None:

@@ -110,22 +110,23 @@ def cases(draw, most=64):
 
 def play(case, contexts=None):
     """Seal, sign and add: (sums of the parts, ballot, key parts by site)."""
-    totals = [np.zeros(size // 4, np.uint32) for size in SCHEME.part_sizes(case.plan, case.layout)]
+    sizes = SCHEME.part_sizes(case.plan, case.layout)
+    adders = [SCHEME.adder(case.plan, case.layout, number) for number in range(len(sizes))]
     manifests, key_parts = [], {}
     rows = zip(SITES, IDENTITIES, case.updates, case.samples.tolist(), case.recipe.tolist(), strict=False)
     for index, (site, identity, update, samples, recipe) in enumerate(rows):
         public = PUBLIC if contexts is None else contexts[index]
         sealed = SCHEME.seal(case.plan, case.layout, update, samples, recipe, public)
         digests = []
-        for total, part in zip(totals, sealed, strict=True):
-            SCHEME.add(total, part)
+        for adder, part in zip(adders, sealed, strict=True):
+            adder.add(part)
             digests.append(sha256(part))
         key_parts[site] = sealed.key_parts
         manifest = Manifest(
             plan=case.plan.digest, site=site, parts=tuple(digests), key_parts=tuple(map(sha256, sealed.key_parts))
         )
         manifests.append(identity.sign(manifest))
-    return totals, Ballot(plan=case.plan.digest, manifests=tuple(manifests)), key_parts
+    return [adder.total() for adder in adders], Ballot(plan=case.plan.digest, manifests=tuple(manifests)), key_parts
 
 
 @given(cases())

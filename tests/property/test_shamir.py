@@ -180,19 +180,20 @@ def test_the_opened_mean_is_the_float64_mean(case):
     updates = random.uniform(-1, 1, (len(contributors), LAYOUT.size)).astype(np.float32)
     samples = random.integers(N_MAX // 4, 2 * N_MAX, len(contributors))
     recipe = random.integers(0, 2**24, (len(contributors), 4))
-    totals = [np.zeros(size // 4, np.uint32) for size in SCHEME.part_sizes(plan, LAYOUT)]
+    adders = [SCHEME.adder(plan, LAYOUT, number) for number in range(len(SCHEME.part_sizes(plan, LAYOUT)))]
     manifests, key_parts = [], {}
     rows = zip(contributors, updates, samples.tolist(), recipe.tolist(), strict=True)
     for place, update, number, counts in rows:
         sealed = SCHEME.seal(plan, LAYOUT, update, number, counts, Recipients(roster, SITES[place]))
         parts = []
-        for total, part in zip(totals, sealed, strict=True):
-            SCHEME.add(total, part)
+        for adder, part in zip(adders, sealed, strict=True):
+            adder.add(part)
             parts.append(sha256(part))
         key_parts[SITES[place]] = sealed.key_parts
         digests = tuple(map(sha256, sealed.key_parts))
         manifest = Manifest(plan=plan.digest, site=SITES[place], parts=tuple(parts), key_parts=digests)
         manifests.append(IDENTITIES[place].sign(manifest))
+    totals = [adder.total() for adder in adders]
     ballot = Ballot(plan=plan.digest, manifests=tuple(manifests))
     answers = []
     for place in openers:

@@ -63,7 +63,8 @@ def federate(folder: Path, recipe: str, changes: dict[str, Any], hospitals: Sequ
         for hospital in hospitals:
             federation.start_site(hospital)
         federation.watch(lambda study, history: None)
-        federation.download(federation.state()["model"], folder / "last.safetensors")
+        processes.wait_for("the agents' end", lambda: not any(processes.runs(h.name) for h in hospitals), 60)
+        federation.fetch_model(hospitals[0], folder / "last.safetensors")
         history = federation.history()
         places = [federation.place(hospital) for hospital in hospitals]
     saved = read_model(first)

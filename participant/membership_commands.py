@@ -1,0 +1,120 @@
+"""`pleura-participant words, roster, approve, leave, join`: with whom this hospital works."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from crypto.identity import Identity, PublicIdentity
+from crypto.plan import Member, Roster
+from participant.documents import Study
+from participant.steps.desk import Desk, Site
+from participant.steps.peers import tend_peers, usable_identity, words_of_hex
+from participant.terminal import HomeOption, end, explained, home_of, line, opened_site, studies_of
+
+
+def words(context: typer.Context, home: HomeOption = None) -> None:
+    """This site's own words: read them to a hospital that is to approve it. They are no secret."""
+    with explained():
+        place = home_of(context, home)
+        line(f"{place.load_config().name}: {Identity.load(place.identity).public.words}")
+
+
+def roster(
+    context: typer.Context,
+    study: Annotated[str | None, typer.Argument(help="Name or id; all studies unless given.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Who takes part, with the words of each, approved or not, and what changed since."""
+    with explained(), opened_site(context, home) as site:
+        for each in studies_of(site, study):
+            _show_roster(site, each, site.client.roster(each.id))
+
+
+def approve(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Name or id.")],
+    peer: Annotated[str, typer.Argument(metavar="SITE", help="Name or id of a site, or all.")],
+    yes: Annotated[bool, typer.Option("--yes", help="The words were compared already; do not ask.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Approve a peer's keys, after comparing the words with that hospital by telephone."""
+    with explained(), opened_site(context, home) as site:
+        (chosen,) = studies_of(site, study)
+        members = [member for member in site.client.roster(chosen.id).members if member.site != site.me]
+        wanted = [member for member in members if peer in ("all", member.name, str(member.site))]
+        if not wanted:
+            names = ", ".join(member.name for member in members) or "none yet"
+            end(f"{peer} is no member of {chosen.name}. Its other members: {names}.")
+        for member in wanted:
+            _ask(site, chosen, member, yes=yes, by_name=peer != "all")
+        tend_peers(Desk(site, chosen))  # tells the coordinator now; a running agent would within half a minute
+
+
+def leave(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Name or id.")],
+    home: HomeOption = None,
+) -> None:
+    """Take part in a study no longer. The others go on with a new key; this site's are deleted."""
+    with explained(), opened_site(context, home) as site:
+        (chosen,) = studies_of(site, study)
+        site.record.leave(chosen.id)
+        site.client.leave(chosen.id)
+        site.ledger.append("left", study=str(chosen.id), name=chosen.name)
+        for epoch in site.keyring.drop(chosen.id):
+            site.ledger.append("key-deleted", study=str(chosen.id), record=epoch)
+        line(f"Left {chosen.name}. To come back: pleura-participant join {shlex.quote(chosen.name)}")
+
+
+def join(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Name or id.")],
+    home: HomeOption = None,
+) -> None:
+    """Come back to a study that was left; others are joined by `run` as the policy allows."""
+    with explained(), opened_site(context, home) as site:
+        (chosen,) = studies_of(site, study)
+        site.record.rejoin(chosen.id)
+        line(f"{chosen.name} is joined when the agent starts next, if policy.toml allows it: pleura-participant run")
+
+
+def _show_roster(site: Site, study: Study, members: Roster) -> None:
+    approved = site.record.approved(study.id)
+    line(f"{study.name}:")
+    for member in members.members:
+        public, known = PublicIdentity.of_member(member), approved.get(member.site)
+        if member.site == site.me:
+            mark = "this site"
+        elif known is None:
+            mark = "not approved"
+        else:
+            mark = "approved" if known == public.fingerprint else "NOT approved: other keys than were approved here"
+        line(f"  {member.name} ({member.site}), {mark}: {public.words}")
+        if known not in (None, public.fingerprint):
+            line(f"    approved were: {words_of_hex(str(known))}")
+    gone = sorted(str(each) for each in approved if members.member(each) is None)
+    if gone:
+        line(f"  approved here and no member now: {', '.join(gone)}")
+
+
+def _ask(site: Site, study: Study, member: Member, *, yes: bool, by_name: bool) -> None:
+    """Approve one peer, if it has usable keys and a person says yes; changed keys only where it was named itself."""
+    public, known = usable_identity(member), site.record.approved(study.id).get(member.site)
+    line(f"{member.name}: {public.words}")
+    if known == public.fingerprint:
+        line(f"{member.name} is approved already.")
+        return
+    if known is not None:
+        line(f"  Its keys are not those approved here before: {words_of_hex(known)}")
+        if not by_name:
+            how = f"pleura-participant approve {shlex.quote(study.name)} {shlex.quote(member.name)}"
+            line(f"  Not approved with the others. Ask that hospital why its keys changed, then: {how}")
+            return
+    if yes or typer.confirm("Did that hospital read out the same words?"):
+        site.record.approve(study.id, member.site, public.fingerprint)
+        site.ledger.append("peer-approved", study=str(study.id), site=str(member.site), name=member.name,
+                           fingerprint=public.fingerprint, former=known, how="operator")  # fmt: skip
+        line(f"Approved {member.name}.")
