@@ -254,8 +254,7 @@ def _join(site: Site, study: Study) -> Desk | None:
         site.policy.check_study(recipe_name(study.recipe), study.scheme, study.minimum_contributors)
         site.policy.check_release(study.release)
         desk = Desk(site, study)
-        site.record.pin(study.id, study.recipe_digest, study.layout_digest)
-        site.record.pin_terms(study.id, study.scheme, study.release)
+        site.record.pin(study.id, study.recipe_digest, study.layout_digest, study.scheme, study.release)
     except (Refused, CryptoError) as error:
         if not site.record.refused(study.recipe_digest, f"study-{study.id}"):
             log.warning("not joining %s: %s", study.name, error)

@@ -22,7 +22,7 @@ from crypto.schemes import scheme
 from crypto.schemes.spot_check import OpenedPart, choices, open_part, parts_needed
 from participant.documents import Ended, PooledCounts
 from participant.policy import Refused
-from participant.record import DueCheck, Head
+from participant.record_results import DueCheck, Head
 from participant.session import Problem
 from participant.steps.desk import Desk
 

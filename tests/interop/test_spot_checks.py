@@ -32,7 +32,7 @@ from crypto.parameters import PART_VALUES
 from crypto.plan import Plan
 from crypto.schemes.spot_check import choices
 from participant.documents import Ended, PooledCounts, read
-from participant.record import Head
+from participant.record_results import Head
 from participant.steps.desk import Desk
 from participant.steps.spot_checks import Uncheckable, check_base, examine, tend_spot_checks
 

@@ -65,11 +65,11 @@ def test_one_outcome_a_ballot(record: Record, tmp_path: Path) -> None:
 
 
 def test_a_study_that_changes_its_terms_is_another_study(record: Record) -> None:
-    record.pin_terms(STUDY, "lwe-shamir", "members")
-    record.pin_terms(STUDY, "lwe-shamir", "members")
+    what = ("a" * 64, "b" * 64)
+    record.pin(STUDY, *what, "lwe-shamir", "members")
     for scheme, release in (("lwe-shamir", "open"), ("lwe-ckks", "members")):
         with pytest.raises(Refused, match="joined it as lwe-shamir, release members") as caught:
-            record.pin_terms(STUDY, scheme, release)
+            record.pin(STUDY, *what, scheme, release)
         assert caught.value.code == "study-changed"
 
 

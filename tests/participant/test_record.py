@@ -110,13 +110,13 @@ def test_after_an_answer_without_a_vote_no_further_attempt_either(record: Record
 
 
 def test_a_study_stays_what_it_was_when_joined(record: Record) -> None:
-    record.pin(STUDY, "a" * 64, "b" * 64)
-    record.pin(STUDY, "a" * 64, "b" * 64)
-    with refused("study-changed"):
-        record.pin(STUDY, "c" * 64, "b" * 64)
-    with refused("study-changed"):
-        record.pin(STUDY, "a" * 64, "c" * 64)
-    record.pin(UUID(int=98), "c" * 64, "b" * 64)
+    joined = {"recipe": "a" * 64, "layout": "b" * 64, "scheme": "lwe-shamir", "release": "members"}
+    for _ in range(2):
+        record.pin(STUDY, **joined)
+    for change in ({"recipe": "c" * 64}, {"layout": "c" * 64}, {"scheme": "lwe-ckks"}, {"release": "open"}):
+        with refused("study-changed"):
+            record.pin(STUDY, **(joined | change))
+    record.pin(UUID(int=98), **(joined | {"recipe": "c" * 64}))
 
 
 def test_a_new_attempt_is_fine_where_nothing_was_answered(record: Record) -> None:
