@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FUZZ_CASES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint bench lock clean
+.PHONY: help demo test test-fast lint bench fuzz mutants lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,8 +33,27 @@ lint: $(STAMP)  ## ruff, mypy, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP)  ## seal and add, timed
+# The peers' packages must not meet ours: each has an environment of its own, from exact versions.
+PEERS := $(foreach peer,nvflare flower,.bench/$(peer)/.installed)
+
+.bench/%/.installed: benchmarks/peers/%.txt | $(STAMP)
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+bench: $(STAMP) $(PEERS)  ## secure aggregation beside its peers (BENCH="--sizes ucadi" for a part), seal and add, timed
 	$(BIN)/python benchmarks/sealing.py
+	$(BIN)/python -m benchmarks.aggregation $(BENCH)
+
+fuzz: $(STAMP)  ## every byte format that crosses the wire, spoilt in FUZZ_CASES ways from FUZZ_SEED
+	$(BIN)/python tests/fuzz/fuzz.py --cases $(FUZZ_CASES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+
+.bench/mutants/bin/cosmic-ray:
+	$(PYTHON) -m venv .bench/mutants
+	.bench/mutants/bin/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
+
+mutants: $(STAMP) .bench/mutants/bin/cosmic-ray  ## change the opening checks and their kin, and see whether tests notice (docs/mutants.md)
+	$(BIN)/python tests/mutants/run.py $(MUTANTS)
 
 lock: $(STAMP)  ## write requirements.lock from what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -e 's/+cpu$$//' | grep -v -i -E '^(pleura|pip|setuptools|wheel)\b' > requirements.lock

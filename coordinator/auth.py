@@ -23,6 +23,7 @@ from coordinator.store.tables import Operator, Role, Site
 LIFETIME: Final = 60.0  # seconds a site's token may live
 LEEWAY: Final = 5.0  # seconds that two clocks may differ
 _JTI_LIMIT: Final = 64
+_LATEST: Final = 2.0**53  # Unix seconds; beyond, an integer may be larger than any float
 _CLAIMS: Final = ("iss", "sub", "aud", "iat", "exp", "jti")
 
 bearer = HTTPBearer(auto_error=False, description="A site's JWT, or an operator's token (docs/wire.md).")
@@ -116,7 +117,7 @@ def _check_claims(claims: dict[str, Any], site: Site, now: float) -> None:
     issued, expires, jti = claims["iat"], claims["exp"], claims["jti"]
     if claims["sub"] != str(site.id) or not isinstance(jti, str) or not 1 <= len(jti) <= _JTI_LIMIT:
         raise TokenInvalid(f"A token's sub is the site's id, and its jti a text of 1 to {_JTI_LIMIT} characters.")
-    if not all(isinstance(time, int | float) for time in (issued, expires)):
+    if not all(isinstance(time, int | float) and abs(time) < _LATEST for time in (issued, expires)):
         raise TokenInvalid("A token's iat and exp are numbers, in Unix seconds.")
     if expires - issued > LIFETIME:
         raise TokenExpired(f"A token lives at most {LIFETIME:.0f} s, this one {expires - issued:.0f} s.")

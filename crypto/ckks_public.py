@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import cache
+from tempfile import NamedTemporaryFile
 from typing import Any, Final, Self
 from weakref import WeakValueDictionary
 
@@ -28,6 +29,15 @@ KEY_PART_LIMIT: Final = 1 << 17  # bytes; a key part has some 59,000
 # A protobuf message CKKSVectorProto with one chunk of 2,048 slots, one ciphertext and, after _SCALE, the scale.
 _HEAD = b"\x0a\x02" + bytes((CKKS_SLOTS & 0x7F | 0x80, CKKS_SLOTS >> 7)) + b"\x12"
 _SCALE = b"\x19"
+
+# A TenSEALContextProto: parameters, public half, private half; the halves with a key, or the public one without.
+_PUBLIC_FIELDS, _PRIVATE_FIELDS = [1, 2], [1, 2, 3]
+_PARAMETERS_LIMIT: Final = 1 << 10  # bytes; those of the preset take 65
+_NO_CONTEXT: Final = "these bytes are not a CKKS context that TenSEAL reads"
+_OTHER_PARAMETERS: Final = (
+    f"a CKKS context of this protocol has degree {CKKS_DEGREE}, moduli of {CKKS_MODULI} bits and the scale "
+    f"2^{CKKS_SCALE_BITS}; this one has others"
+)
 
 _loaded: WeakValueDictionary[str, ts.Context] = WeakValueDictionary()
 
@@ -190,17 +200,71 @@ def load_context(data: bytes) -> ts.Context:
 
 
 def _parse_context(data: bytes) -> ts.Context:
+    _check_context_frame(data)
     try:
         context = ts.context_from(data, n_threads=1)
         scale, parameters = context.global_scale, context.seal_context().data.key_parms_id()
     except (RuntimeError, ValueError):  # without its message: the bytes may hold a secret key
-        raise Malformed("these bytes are not a CKKS context that TenSEAL reads") from None
+        raise Malformed(_NO_CONTEXT) from None
     if parameters != preset_id() or scale != SCALE:
-        raise Malformed(
-            f"a CKKS context of this protocol has degree {CKKS_DEGREE}, moduli of {CKKS_MODULI} bits and the scale "
-            f"2^{CKKS_SCALE_BITS}; this one has others"
-        )
+        raise Malformed(_OTHER_PARAMETERS)
     return context
+
+
+def _check_context_frame(data: bytes) -> None:
+    """SEAL works out all of a context's tables before it can be asked what they are for, and 152 bytes can ask for a
+    gigabyte: so look first. Evaluation keys, which no context of ours has, are not read either.
+
+    Raises:
+        Malformed: other fields than a public and a private half, or another degree.
+    """
+    fields = _fields(data)
+    numbers = [number for number, _ in fields]
+    if numbers not in (_PUBLIC_FIELDS, _PRIVATE_FIELDS) or len(fields[0][1]) > _PARAMETERS_LIMIT:
+        raise Malformed(_NO_CONTEXT)
+    halves = [[number for number, _ in _fields(half)] for _, half in fields[1:]]
+    if halves[0] not in ([1, 2, 3], [2, 3]) or halves[1:] not in ([], [[1]]):
+        raise Malformed("a CKKS context of this protocol holds a public or a secret key and no other")
+    parameters = ts._ts_cpp.ckks_parameters(CKKS_DEGREE, list(CKKS_MODULI))
+    with NamedTemporaryFile() as file:  # SEAL's own reader of parameters alone takes a path
+        file.write(fields[0][1])
+        file.flush()
+        try:
+            parameters.load(file.name)
+        except (RuntimeError, ValueError):
+            raise Malformed(_NO_CONTEXT) from None
+    if parameters.poly_modulus_degree() != CKKS_DEGREE:
+        raise Malformed(_OTHER_PARAMETERS)
+
+
+def _fields(data: bytes) -> list[tuple[int, bytes]]:
+    """The fields of a protobuf message in order, by number; of numbers, only that they are there.
+
+    Raises:
+        Malformed: it is none.
+    """
+    fields, place = [], 0
+    while place < len(data):
+        tag, place = _varint(data, place)
+        if tag & 7 == 2:
+            length, place = _varint(data, place)
+        else:
+            length = {0: _varint(data, place)[1] - place, 1: 8}.get(tag & 7, len(data))
+        if place + length > len(data):
+            raise Malformed(_NO_CONTEXT)
+        fields.append((tag >> 3, data[place : place + length]))
+        place += length
+    return fields
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """A protobuf number of up to 28 bits, and where it ends."""
+    number = 0
+    for shift, byte in enumerate(data[place : place + 4]):
+        number |= (byte & 0x7F) << 7 * shift
+        if byte < 0x80:
+            return number, place + shift + 1
+    raise Malformed(_NO_CONTEXT)
 
 
 @cache

@@ -54,7 +54,8 @@ def next_model(
 def _tensors(data: bytes, layout: Layout) -> dict[str, NDArray[np.float32]]:
     try:
         tensors = load(data)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:  # KeyError: a type that numpy does not have
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        # The last four: types and shapes that numpy does not have.
         raise Malformed("the base model is no safetensors file of float32 tensors") from error
     for tensor in layout.tensors:
         values = tensors.get(tensor.name)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -165,25 +166,32 @@ def read_model(path: Path) -> SavedModel:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no iterable itself)
+            layout, recipe = _described(path, file.metadata() or {})
+            found = {name: _header(file.get_slice(name)) for name in file.keys()}  # noqa: SIM118  (no iterable itself)
+            if found != {tensor.name: ("F32", tensor.shape) for tensor in layout.tensors}:
+                raise LayoutMismatch(f"{path} does not hold the tensors that its layout names")
+            vector = np.concatenate([file.get_tensor(tensor.name).reshape(-1) for tensor in layout.tensors])
     except SafetensorError as error:
         raise LayoutMismatch(f"{path} is no safetensors file, or it was cut short: {error}") from error
+    check_vector(layout, vector)
+    return SavedModel(vector, layout, recipe)
+
+
+def _described(path: Path, metadata: dict[str, str]) -> tuple[Layout, Recipe]:
     if metadata.get("format") != FORMAT:
         raise LayoutMismatch(
             f"{path} is no model of Pleura's: its format is {metadata.get('format')!r}, not {FORMAT!r}"
         )
     try:
         layout = Layout.from_json(parse(metadata["layout"].encode()))
-        recipe = Recipe.from_json(parse(metadata["recipe"].encode()), str(path))
+        return layout, Recipe.from_json(parse(metadata["recipe"].encode()), str(path))
     except (KeyError, Malformed, RecipeError) as error:
         raise LayoutMismatch(f"{path} has no layout or recipe that can be read: {error}") from error
-    found = {name: (value.shape, value.dtype) for name, value in tensors.items()}
-    if found != {tensor.name: (tensor.shape, np.dtype(np.float32)) for tensor in layout.tensors}:
-        raise LayoutMismatch(f"{path} does not hold the tensors that its layout names")
-    vector = np.concatenate([tensors[tensor.name].reshape(-1) for tensor in layout.tensors])
-    check_vector(layout, vector)
-    return SavedModel(vector, layout, recipe)
+
+
+def _header(tensor: Any) -> tuple[str, tuple[int, ...]]:
+    """Type and shape, unread: a type that numpy lacks cannot be read."""
+    return tensor.get_dtype(), tuple(tensor.get_shape())
 
 
 def _shared(model: nn.Module, layout: Layout) -> dict[str, torch.Tensor]:

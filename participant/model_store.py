@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
 from crypto.layout import Layout
 from participant.client import Client
@@ -71,17 +70,15 @@ class ModelStore:
             Refused: it is no model of this layout.
         """
         try:
-            tensors = load_file(self.fetch(client, digest))
+            with safe_open(self.fetch(client, digest), framework="numpy") as file:
+                _check_header(file, layout)
+                vector = np.empty(layout.size, np.float32)
+                for tensor, place in layout.slices():
+                    vector[place] = file.get_tensor(tensor.name).ravel()
         except SafetensorError as error:
             raise Refused("model-unfit", f"the base model {digest[:12]}... is no safetensors file") from error
-        vector = np.empty(layout.size, np.float32)
-        for tensor, place in layout.slices():
-            values = tensors.pop(tensor.name, None)
-            if values is None or values.shape != tensor.shape or values.dtype != np.float32:
-                raise Refused("model-unfit", f"the base model lacks {tensor.name} as float32 {list(tensor.shape)}")
-            vector[place] = values.ravel()
-        if tensors or not np.isfinite(vector).all():
-            raise Refused("model-unfit", "the base model has tensors beyond its layout, or values that are no numbers")
+        if not np.isfinite(vector).all():
+            raise Refused("model-unfit", "the base model has values that are no numbers")
         return vector
 
     def _found(self, digest: str) -> Path | None:
@@ -94,3 +91,14 @@ def _prune(folder: Path) -> None:
     files = sorted(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
     for file in files[:-_KEPT]:
         file.unlink()
+
+
+def _check_header(file: Any, layout: Layout) -> None:
+    """Before any memory is taken: the layout is the coordinator's word, and may be of any size."""
+    names = set(file.keys())
+    for tensor in layout.tensors:
+        header = file.get_slice(tensor.name) if tensor.name in names else None
+        if header is None or header.get_dtype() != "F32" or tuple(header.get_shape()) != tensor.shape:
+            raise Refused("model-unfit", f"the base model lacks {tensor.name} as float32 {list(tensor.shape)}")
+    if len(names) != len(layout.tensors):
+        raise Refused("model-unfit", "the base model has tensors beyond its layout")

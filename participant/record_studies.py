@@ -32,7 +32,7 @@ class StudyRecord(Database):
     # --- key epochs
 
     def keep_epoch(self, study: UUID, number: int, record: Digest) -> None:
-        """Remember a key epoch that this site holds the key of."""
+        """Remember a key epoch: one that this site holds the key of, or one that came too late."""
         self._write("INSERT OR IGNORE INTO epochs VALUES (?, ?, ?)", str(study), number, record)
 
     def newest_epoch(self, study: UUID) -> tuple[int, Digest] | None:
@@ -40,7 +40,7 @@ class StudyRecord(Database):
         rows = self._all("SELECT number, record FROM epochs WHERE study = ? ORDER BY number DESC LIMIT 1", str(study))
         return rows[0] if rows else None
 
-    def held_epoch(self, study: UUID, record: Digest) -> bool:
+    def knows_epoch(self, study: UUID, record: Digest) -> bool:
         return self._one("SELECT 1 FROM epochs WHERE study = ? AND record = ?", str(study), record) is not None
 
     # --- peers

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _LIFETIME: Final = 60  # seconds; the longest that a coordinator takes
 _SKEW: Final = 20.0  # seconds of difference from which a refused token is put down to the clocks
+_LONGEST: Final = 3600.0  # seconds that a coordinator may ask to wait
 _SHOWN: Final = 300  # characters of an answer that is no problem document
 
 
@@ -167,7 +168,7 @@ class Session:
         try:
             document = response.json()
             code, detail = str(document["code"]), str(document["detail"])
-        except (ValueError, KeyError, TypeError):  # a proxy's page, not the coordinator's answer
+        except (ValueError, KeyError, TypeError, RecursionError):  # a proxy's page, not the coordinator's answer
             code = f"http-{response.status_code}"
             detail = f"{response.request.url} answered {response.status_code}: {response.text[:_SHOWN]!r}"
         if response.status_code == HTTPStatus.UNAUTHORIZED:
@@ -178,7 +179,7 @@ class Session:
         """A hint when a token was refused and the two clocks disagree."""
         try:
             ahead = self.clock() - parsedate_to_datetime(date or "").timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for a year beyond any calendar
             return ""
         if abs(ahead) < _SKEW:
             return ""
@@ -187,8 +188,8 @@ class Session:
 
 
 def _seconds(header: str | None) -> float | None:
-    """Retry-After in seconds; its other form, a date, is not worth the trouble."""
-    return float(header) if header is not None and header.isdigit() else None
+    """Retry-After in seconds, an hour at most; its other form, a date, is not worth the trouble."""
+    return min(float(header), _LONGEST) if header is not None and header.isascii() and header.isdigit() else None
 
 
 def _words(error: httpx.TransportError, url: httpx.URL) -> str:

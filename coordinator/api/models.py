@@ -22,7 +22,7 @@ from coordinator.store.blobs import model_key
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 MEDIA_TYPE: Final = "application/octet-stream"
-_ONE_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+_ONE_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 @router.post("", status_code=201, responses=refusals(ModelRefused, TooLarge), openapi_extra=takes_octets())

@@ -60,6 +60,7 @@ def check_newest(desk: Desk, record: EpochRecord) -> None:
     """
     newest = desk.site.record.newest_epoch(desk.study.id)
     if newest is not None and (record.epoch, record.digest) != newest and record.epoch <= newest[0]:
+        desk.site.record.keep_epoch(desk.study.id, record.epoch, record.digest)  # so that a plan for it is refused too
         words = f"the key of epoch {record.epoch} was offered again after that of epoch {newest[0]}; it is not used"
         raise Refused("epoch-old", words)
 
@@ -70,10 +71,11 @@ def check_plan_key(desk: Desk, plan: Plan) -> None:
     Raises:
         Refused: it names one that was replaced.
     """
-    newest, keyring = desk.site.record.newest_epoch(desk.study.id), desk.site.keyring
+    record = desk.site.record
+    newest = record.newest_epoch(desk.study.id)
     if plan.epoch is None or newest is None or plan.epoch == newest[1]:
         return
-    if keyring.holds(desk.study.id, plan.epoch) or desk.site.record.held_epoch(desk.study.id, plan.epoch):
+    if record.knows_epoch(desk.study.id, plan.epoch):
         raise Refused("epoch-old", f"the plan is for a key that was replaced by that of epoch {newest[0]}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -107,11 +108,15 @@ def test_negatives_come_back_centred():
     assert opened.secret.dtype == np.int64
     assert np.array_equal(opened.secret, values)
     assert opened.wrong == ()
+    with pytest.raises(FrozenInstanceError):
+        opened.wrong = (1,)
 
 
 def test_a_threshold_of_one_shares_openly(secret):
-    for share in split(secret, 1, [1, 2]).values():
+    shares = split(secret, 1, [1, 2])
+    for share in shares.values():
         assert np.array_equal(share, secret % P)
+    assert np.array_equal(combine({2: shares[2]}, 1).secret, secret)
 
 
 def test_splitting_twice_shares_nothing(secret):
@@ -270,13 +275,67 @@ def test_a_refused_opening_is_an_opening_refused():
     assert issubclass(OpeningRefused, CryptoError)
 
 
+# --- the shortest recurrence
+
+
+def continued(recurrence: list[int], start: list[int], length: int) -> list[int]:
+    """The sequence that begins so and obeys (1, c_1, ..., c_L), in Python's integers."""
+    sequence = list(start)
+    while len(sequence) < length:
+        sequence.append(-sum(c * sequence[-k] for k, c in enumerate(recurrence) if k) % P)
+    return sequence
+
+
+def obeys(sequence: list[int], recurrence: list[int], order: int) -> bool:
+    return all(
+        sum(c * sequence[n - k] for k, c in enumerate(recurrence) if n >= k) % P == 0
+        for n in range(order, len(sequence))
+    )
+
+
+@pytest.mark.parametrize("order", range(1, 7))
+def test_the_shortest_recurrence_of_a_sequence(order):
+    """Twice as many terms as its order determine it; begun with zeros, it is found out late."""
+    drawn = python_residues(KEY, 40 * order)
+    for trial in range(20):
+        recurrence = [1, *drawn[trial * order : (trial + 1) * order]]
+        zeros = trial % order
+        start = [0] * zeros + drawn[20 * order + trial : 21 * order + trial - zeros]
+        sequence = continued(recurrence, start, 2 * order)
+        found, length = shamir._shortest_recurrence(sequence)
+        assert length == order
+        assert (found + [0] * order)[: order + 1] == recurrence
+        assert obeys(sequence, found, length)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "order"),
+    [
+        ([], 0),
+        ([0, 0, 0, 0], 0),
+        ([1, 0, 0, 0], 1),  # c_1 = 0
+        ([0, 0, 0, 1], 4),  # nothing shorter explains the one
+        ([0, 0, 1, 0, 0, 1], 3),
+        ([1, 1, 2, 3, 5, 8], 2),
+        ([1, 2, 4, 8, 16, 33], 5),  # the last term breaks the powers of two
+        ([1, 1, 1, 1, 0, 1], 4),
+    ],
+)
+def test_sequences_whose_shortest_recurrence_is_known(sequence, order):
+    found, length = shamir._shortest_recurrence(sequence)
+    assert length == order
+    assert found[0] == 1
+    assert all(0 <= c < P for c in found)
+    assert obeys(sequence, found, length)
+
+
 # --- what is refused
 
 
 @pytest.mark.parametrize("indices", [[0, 1, 2], [1, 2, P], [1, 2, P + 1], [1, 2, 2], [-1, 1, 2], [1, 2, 2**53 - 1]])
 def test_indices_at_which_nothing_may_be_dealt(secret, indices):
     """At 0 and at p a share is the secret itself, and 1 and p + 1 are one and the same."""
-    with pytest.raises(Malformed, match="distinct indices"):
+    with pytest.raises(Malformed, match="distinct indices from 1 to 2147483646; "):
         split(secret, 2, indices)
     with pytest.raises(Malformed, match="distinct indices"):
         combine(dict.fromkeys([*indices[:2], 9, indices[-1] if indices != [1, 2, 2] else 0], np.zeros(N, np.uint32)), 2)
@@ -289,11 +348,12 @@ def test_thresholds_that_make_no_sense(secret, threshold):
 
 
 def test_secrets_that_are_none(secret):
-    for wrong in (secret[:-1], secret.astype(float), secret.reshape(2, -1)):
+    longer = np.append(secret, 0)
+    for wrong in (secret[:-1], longer, secret.astype(float), secret.astype(np.uint64), secret.reshape(2, -1)):
         with pytest.raises(ValueError, match="2048 integers"):
             split(wrong, 2, [1, 2])
     for value in (P // 2 + 1, -(P // 2) - 1):
-        with pytest.raises(OutOfRange, match="farther"):
+        with pytest.raises(OutOfRange, match="farther than 1073741823 from zero"):
             split(np.full(N, value), 2, [1, 2])
 
 
@@ -304,6 +364,7 @@ NO_SHARES = {
     "signed": np.zeros(N, np.int64),
     "floats": np.zeros(N),
     "p": np.full(N, P, np.uint32),
+    "narrow": np.zeros(N, np.uint16),
     "largest": np.append(np.zeros(N - 1, np.uint32), np.uint32(2**32 - 1)),
 }
 

@@ -213,8 +213,8 @@ def test_the_newest_epoch_is_remembered(record: Record) -> None:
     for number, digest in ((2, "b" * 64), (1, "a" * 64), (2, "c" * 64)):
         record.keep_epoch(STUDY, number, digest)
     assert record.newest_epoch(STUDY) == (2, "b" * 64)
-    assert record.held_epoch(STUDY, "a" * 64)
-    assert not record.held_epoch(UUID(int=5), "a" * 64)
+    assert record.knows_epoch(STUDY, "a" * 64)
+    assert not record.knows_epoch(UUID(int=5), "a" * 64)
 
 
 def test_figures_are_merged_until_dropped(record: Record) -> None:
