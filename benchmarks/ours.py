@@ -53,26 +53,22 @@ class Closed:
     roster: Roster
     public: bytes
     ballot: Ballot
-    answers: list[Answer]
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, answers: Iterable[Answer]) -> None:
         folder.mkdir()
         for name, message in (("plan", self.plan), ("roster", self.roster), ("ballot", self.ballot)):
             (folder / name).write_bytes(message.encode())
         (folder / "public").write_bytes(self.public)
-        for number, answer in enumerate(self.answers):
+        for number, answer in enumerate(answers):
             (folder / f"answer-{number:04}").write_bytes(answer.encode())
 
     @classmethod
     def read(cls, folder: Path) -> Closed:
-        plan = Plan.decode((folder / "plan").read_bytes())
-        kind = ANSWERS[plan.scheme]
         return cls(
-            plan,
+            Plan.decode((folder / "plan").read_bytes()),
             Roster.decode((folder / "roster").read_bytes()),
             (folder / "public").read_bytes(),
             Ballot.decode((folder / "ballot").read_bytes()),
-            [kind(path.read_bytes()) for path in sorted(folder.glob("answer-*"))],
         )
 
 
@@ -133,8 +129,8 @@ class Ours(System):
             digests = [sha256(path.read_bytes()) for path in self.bodies(number)]
             signed.append(self.identities[site].sign(self._manifest(site, digests)))
         ballot = Ballot(plan=self.plan.digest, manifests=tuple(signed))
-        closed = Closed(self.plan, self.roster, self.public, ballot, self._answers(ballot))
-        closed.write(self.job.folder / "round")
+        closed = Closed(self.plan, self.roster, self.public, ballot)
+        closed.write(self.job.folder / "round", self._answers(ballot))
 
     def _answers(self, ballot: Ballot) -> list[Answer]:
         opener = self.sites[0]
@@ -210,7 +206,11 @@ class Ours(System):
 
     def open(self, total: Iterable[Part]) -> Update:
         closed = self.closed
-        secret_sum = self.scheme.combine(closed.plan, closed.roster, closed.answers)
+        files = sorted((self.job.folder / "round").glob("answer-*"))
+        answers = (
+            ANSWERS[closed.plan.scheme](file.read_bytes()) for file in files
+        )  # one by one, as the conductor does
+        secret_sum = self.scheme.combine(closed.plan, closed.roster, answers)
         if secret_sum.opened:
             total = (self._opened(number).read_bytes() for number in range(len(secret_sum.opened)))
         revealed = self.scheme.reveal(closed.plan, self.layout, total, secret_sum.values, self.job.sites)

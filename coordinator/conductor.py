@@ -43,7 +43,7 @@ from coordinator.store.database import Store
 from coordinator.store.leases import Lease, LeaseLost
 from crypto.checks import takes_votes
 from crypto.errors import OpeningRefused
-from crypto.manifest import BodyOpening
+from crypto.manifest import Answer
 from crypto.plan import Plan
 from crypto.schemes import scheme
 
@@ -221,13 +221,13 @@ class Conductor:
 
     def _reveal(self, lease: Lease, openers: Sequence[UUID]) -> None:
         work = self._store.read("read ballot", lambda s: rounds.work(s, lease.round_id))
-        roster, answers = self._store.read("read answers", lambda s: rounds.answers(s, lease.round_id, openers))
+        roster = self._store.read("read roster", lambda s: rounds.view(s, lease.round_id)).roster
         lowest = self._store.read("read bounds", lambda s: rounds.lowest_bounds(s, work.plan.study))
         beat = self._beat(lease)
         try:
+            answers = (self._answer(lease, site) for site in openers)
             opened = beating(lambda: scheme(work.plan.scheme).combine(work.plan, roster, answers), beat)
-            body = next((answer for answer in answers if isinstance(answer, BodyOpening)), None)
-            revealed = aggregation.reveal(self._blobs, work, opened.values, lowest, beat, body)
+            revealed = aggregation.reveal(self._blobs, work, opened.values, lowest, beat, opened.body)
         except PartLost as lost:
             self._fail(lease, str(lost))
         except OpeningRefused as refused:
@@ -245,6 +245,9 @@ class Conductor:
         lowest = self._store.read("read bounds", lambda s: rounds.lowest_bounds(s, work.plan.study))
         adopted = adoption.adopt(work, outcome, lowest, now - shown)
         self._store.run("adopt outcome", lambda s: rounds.adopt(s, lease, adopted, content, now))
+
+    def _answer(self, lease: Lease, site: UUID) -> Answer:
+        return self._store.read("read answer", lambda s: rounds.answer(s, lease.round_id, site))
 
     def _reject(self, lease: Lease, plan: Plan, openers: Sequence[UUID], reason: str) -> None:
         """One opener's answer was wrong; or some of several were, and with more of them it may show which."""

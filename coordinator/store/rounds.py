@@ -145,12 +145,10 @@ def ask_opener(session: Session, lease: Lease, site: UUID, now: float) -> None:
     _tell(session, row, now, "round.opener-asked", site=str(site))
 
 
-def answers(session: Session, round_id: UUID, sites: Sequence[UUID]) -> tuple[Roster, list[Answer]]:
-    """The plan's roster, and what these sites answered to the ballot. Signatures were verified when they came in."""
-    row = session.get_one(Round, round_id)
-    kind = answer_kind(Plan.from_json(row.plan))
-    found = [kind.from_json(session.get_one(Opening, (round_id, site)).signed["message"]) for site in sites]
-    return Roster.from_json(row.roster), found
+def answer(session: Session, round_id: UUID, site: UUID) -> Answer:
+    """What a site answered to the ballot. Its signature was verified when it came in."""
+    kind = answer_kind(Plan.from_json(session.get_one(Round, round_id).plan))
+    return kind.from_json(session.get_one(Opening, (round_id, site)).signed["message"])
 
 
 def reject_opening(session: Session, lease: Lease, site: UUID, reason: str, now: float) -> None:

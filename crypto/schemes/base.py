@@ -181,8 +181,8 @@ class Scheme(Protocol):
         """The fewest answers that open a ballot."""
         ...
 
-    def combine(self, plan: Plan, roster: Roster, openings: Sequence[Answer]) -> SecretSum:
-        """The sum of secrets that answers to one ballot give, their signatures verified.
+    def combine(self, plan: Plan, roster: Roster, openings: Iterable[Answer]) -> SecretSum:
+        """The sum of secrets that answers to one ballot give, their signatures verified. Each is looked at once.
 
         Raises:
             OpeningRefused: too few answers, or so many wrong ones that it cannot be told which.

@@ -88,11 +88,12 @@ class Ckks:
     def openings_needed(self, plan: Plan) -> int:
         return 1
 
-    def combine(self, plan: Plan, roster: Roster, openings: Sequence[Answer]) -> SecretSum:
+    def combine(self, plan: Plan, roster: Roster, openings: Iterable[Answer]) -> SecretSum:
         """One opener's answer as it is: the parts that it names are what `reveal` takes."""
-        if len(openings) != 1 or not isinstance(openings[0], BodyOpening):
+        answers = list(openings)
+        if len(answers) != 1 or not isinstance(answers[0], BodyOpening):
             raise Malformed("a ballot under ckks is opened with the answer of one opener")
-        return SecretSum((), (), openings[0])
+        return SecretSum((), (), answers[0])
 
     def reveal(
         self,

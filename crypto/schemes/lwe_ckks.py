@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -49,8 +49,9 @@ class LweCkks(LweBulk):
     def openings_needed(self, plan: Plan) -> int:
         return 1
 
-    def combine(self, plan: Plan, roster: Roster, openings: Sequence[Answer]) -> SecretSum:
+    def combine(self, plan: Plan, roster: Roster, openings: Iterable[Answer]) -> SecretSum:
         """One opener's answer as it is: `reveal` tells whether it opens the sum."""
-        if len(openings) != 1 or not isinstance(openings[0], Opening):
+        answers = list(openings)
+        if len(answers) != 1 or not isinstance(answers[0], Opening):
             raise Malformed("a ballot under lwe-ckks is opened with the answer of one opener")
-        return SecretSum(openings[0].secret_sum, ())
+        return SecretSum(answers[0].secret_sum, ())

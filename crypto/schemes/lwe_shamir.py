@@ -6,7 +6,7 @@ opening; the coordinator's side is `combine`, whose result `reveal` takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -56,7 +56,7 @@ class LweShamir(LweBulk):
     def openings_needed(self, plan: Plan) -> int:
         return plan.threshold or 0
 
-    def combine(self, plan: Plan, roster: Roster, openings: Sequence[Answer]) -> SecretSum:
+    def combine(self, plan: Plan, roster: Roster, openings: Iterable[Answer]) -> SecretSum:
         """The sum of secrets from the answers of at least `plan.threshold` members, their signatures verified.
 
         With exactly that many nothing can be checked here: a wrong answer shows in `reveal`, but not whose it is.
@@ -69,11 +69,13 @@ class LweShamir(LweBulk):
             WrongDigest: another roster than the plan names.
         """
         threshold = check_sharing(plan, roster)
-        if len({opening.ballot for opening in openings}) > 1:
-            raise Malformed("answers to two ballots do not add up to one opening")
         shares: dict[int, Share] = {}
         sites: dict[int, UUID] = {}
-        for opening in openings:
+        ballots: set[str] = set()
+        for opening in openings:  # as integers of Python each is ten times its size
+            ballots.add(opening.ballot)
+            if len(ballots) > 1:
+                raise Malformed("answers to two ballots do not add up to one opening")
             if not isinstance(opening, ShareOpening):
                 raise Malformed(f"the answer of site {opening.site} is no sum of shares")
             member = roster.member(opening.site)
