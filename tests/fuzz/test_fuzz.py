@@ -35,6 +35,12 @@ def test_no_bytes_surprise_their_reader_at_length(group, tmp_path):
     assert done["peak_mib"] < 1024
 
 
+def test_the_peak_is_the_childs_own(tmp_path):
+    ballast = bytearray(900 << 20)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    assert fuzz.run_group("messages", 50, seed=1, kept=tmp_path)["peak_mib"] < 900
+
+
 def test_all_cases_are_shared_out():
     assert sum(round(LONG * share) for share in fuzz.GROUPS.values()) == LONG
     chosen = [Format(str(weight), (), bytes, (), spoil_bytes, weight) for weight in (1, 10, 30)]
