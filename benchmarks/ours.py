@@ -236,7 +236,7 @@ class Ours(System):
 
     def _add_up(self) -> None:
         self.blobs.delete_prefix(sums_prefix(ROUND))
-        work = Work(ROUND, self.closed.plan, self.layout, {}, self.closed.ballot)
+        work = Work(ROUND, self.closed.plan, self.closed.roster, self.layout, {}, self.closed.ballot)
         add_up(self.blobs, work, lambda: None, self.added_under)
 
     def _sums(self, plan: Plan, public: PublicContext | None) -> Iterator[Part]:

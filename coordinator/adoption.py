@@ -8,7 +8,7 @@ from typing import Any
 from coordinator import metrics
 from coordinator.rounds.work import Revealed, Work
 from crypto.lanes import OpenedCounts, adapt_bounds
-from crypto.layout import Layout
+from crypto.layout import Layout, named_counts
 from crypto.outcome import Outcome
 
 
@@ -30,7 +30,7 @@ def adopt(work: Work, outcome: Outcome, lowest_bounds: Sequence[float], seconds:
 
 def pooled(counts: OpenedCounts, layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
     """A round's counts by name, and the measures made of them; both as JSON."""
-    named = metrics.named_counts(counts.recipe, layout.counts)
+    named = named_counts(counts.recipe, layout.counts)
     by_name = {
         "samples": counts.samples,
         "capped_samples": counts.capped_samples,

@@ -41,7 +41,7 @@ from coordinator.store import leases, rounds
 from coordinator.store.blobs import Blobs
 from coordinator.store.database import Store
 from coordinator.store.leases import Lease, LeaseLost
-from crypto.checks import takes_votes
+from crypto.checks import answer_kind, takes_votes
 from crypto.errors import OpeningRefused
 from crypto.manifest import Answer
 from crypto.plan import Plan
@@ -221,12 +221,11 @@ class Conductor:
 
     def _reveal(self, lease: Lease, openers: Sequence[UUID]) -> None:
         work = self._store.read("read ballot", lambda s: rounds.work(s, lease.round_id))
-        roster = self._store.read("read roster", lambda s: rounds.view(s, lease.round_id)).roster
         lowest = self._store.read("read bounds", lambda s: rounds.lowest_bounds(s, work.plan.study))
         beat = self._beat(lease)
         try:
-            answers = (self._answer(lease, site) for site in openers)
-            opened = beating(lambda: scheme(work.plan.scheme).combine(work.plan, roster, answers), beat)
+            answers = (self._answer(lease, site, answer_kind(work.plan)) for site in openers)
+            opened = beating(lambda: scheme(work.plan.scheme).combine(work.plan, work.roster, answers), beat)
             revealed = aggregation.reveal(self._blobs, work, opened.values, lowest, beat, opened.body)
         except PartLost as lost:
             self._fail(lease, str(lost))
@@ -246,13 +245,13 @@ class Conductor:
         adopted = adoption.adopt(work, outcome, lowest, now - shown)
         self._store.run("adopt outcome", lambda s: rounds.adopt(s, lease, adopted, content, now))
 
-    def _answer(self, lease: Lease, site: UUID) -> Answer:
-        return self._store.read("read answer", lambda s: rounds.answer(s, lease.round_id, site))
+    def _answer(self, lease: Lease, site: UUID, kind: type[Answer]) -> Answer:
+        return self._store.read("read answer", lambda s: rounds.answer(s, lease.round_id, site, kind))
 
     def _reject(self, lease: Lease, plan: Plan, openers: Sequence[UUID], reason: str) -> None:
         """One opener's answer was wrong; or some of several were, and with more of them it may show which."""
         now = self._clock.now()
-        if takes_votes(plan):
+        if takes_votes(plan.scheme):
             self._store.run("reject opening", lambda s: rounds.reject_opening(s, lease, openers[0], reason, now))
         else:
             self._store.run("note trial", lambda s: rounds.note_trial(s, lease, len(openers), reason, now))

@@ -7,33 +7,13 @@ others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crypto.errors import Malformed
-from crypto.layout import CountField
-
-Counts = NDArray[np.int64]
+from crypto.layout import Counts
 
 _LOSS_UNIT: Final = 1000
-
-
-def named_counts(counts: Iterable[int], fields: Sequence[CountField]) -> dict[str, Counts]:
-    """Flat counts as int64 arrays by name, in their fields' shapes.
-
-    Raises:
-        Malformed: another number of counts than the fields have.
-    """
-    flat = np.fromiter(counts, np.int64)
-    if flat.size != sum(field.size for field in fields):
-        raise Malformed(f"{flat.size} counts do not fit a layout of {sum(field.size for field in fields)}")
-    ends = np.cumsum([field.size for field in fields])
-    return {
-        field.name: flat[end - field.size : end].reshape(field.shape) for field, end in zip(fields, ends, strict=True)
-    }
 
 
 def measures(counts: dict[str, Counts]) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from uuid import UUID
 from crypto.epoch import Approval, EpochRecord, WrapAddition
 from crypto.errors import InvalidSignature, Malformed, WrongDigest
 from crypto.identity import PublicIdentity, verify
-from crypto.manifest import Answer, Ballot, BodyOpening, Manifest, Opening, Refusal, ShareOpening, Vote
-from crypto.plan import Plan, Roster, draw
+from crypto.manifest import Answer, Ballot, BodyOpening, Manifest, Opening, ShareOpening, Vote
+from crypto.outcome import Outcome, SealedAnswer
+from crypto.plan import Plan, Roster, SchemeName, draw
 from crypto.wire import Signed
 
-A = TypeVar("A", bound=Answer)
+R = TypeVar("R", bound=Vote | Answer | SealedAnswer | Outcome)  # replies to a ballot
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +69,6 @@ def check_epoch(signed: Signed[EpochRecord], roster: Roster) -> EpochRecord:
     if record.study != roster.study:
         raise Malformed("this epoch record belongs to another study")
     return verify(_author(record.dealer, roster), signed)
-
-
-def check_plan_epoch(plan: Plan, record: EpochRecord) -> EpochRecord:
-    """The epoch record, if it is the one that the plan names.
-
-    Raises:
-        WrongDigest: it is another.
-    """
-    if record.digest != plan.epoch:
-        raise WrongDigest(f"the plan is made for another CKKS epoch than the one at hand ({record.epoch})")
-    return record
 
 
 def check_addition(signed: Signed[WrapAddition], record: EpochRecord, roster: Roster) -> WrapAddition:
@@ -170,17 +160,17 @@ def check_ballot(
     )
 
 
-def check_vote(signed: Signed[Vote], ballot_digest: str, roster: Roster) -> Vote:
-    """The vote, if a member signed it, for this ballot.
+def check_reply(signed: Signed[R], ballot_digest: str, roster: Roster) -> R:
+    """The vote, answer or outcome, if the member it names signed it, for this ballot.
 
     Raises:
         WrongDigest: it is for another ballot.
         InvalidSignature: no member signed it.
     """
-    vote = verify(_author(signed.message.site, roster), signed)
-    if vote.ballot != ballot_digest:
-        raise WrongDigest(f"the vote of site {vote.site} is for another ballot")
-    return vote
+    reply = verify(_author(signed.message.site, roster), signed)
+    if reply.ballot != ballot_digest:
+        raise WrongDigest(f"the {reply.kind_name} of site {reply.site} is for another ballot")
+    return reply
 
 
 def check_votes(votes: Sequence[Signed[Vote]], ballot_digest: str, roster: Roster) -> int:
@@ -191,7 +181,7 @@ def check_votes(votes: Sequence[Signed[Vote]], ballot_digest: str, roster: Roste
         InvalidSignature: a vote is not by the member it names.
         Malformed: a member is counted twice.
     """
-    voters = {check_vote(signed, ballot_digest, roster).site for signed in votes}
+    voters = {check_reply(signed, ballot_digest, roster).site for signed in votes}
     if len(voters) != len(votes):
         raise Malformed("a site's vote was handed in twice")
     return len(voters)
@@ -202,41 +192,15 @@ def votes_needed(roster: Roster) -> int:
     return len(roster.members) // 2 + 1
 
 
-def takes_votes(plan: Plan) -> bool:
+def takes_votes(scheme: SchemeName) -> bool:
     """Whether a ballot is voted on before anyone opens. Under lwe-shamir every answer is one site's vote already."""
-    return plan.scheme != "lwe-shamir"
+    return scheme != "lwe-shamir"
 
 
 def answer_kind(plan: Plan) -> type[Answer]:
     """What answers a ballot of this plan."""
     kinds: dict[str, type[Answer]] = {"lwe-ckks": Opening, "lwe-shamir": ShareOpening, "ckks": BodyOpening}
     return kinds[plan.scheme]
-
-
-def check_opening(signed: Signed[A], ballot_digest: str, roster: Roster) -> A:
-    """The answer, if a member signed it, for this ballot.
-
-    Raises:
-        WrongDigest: it is for another ballot.
-        InvalidSignature: no member signed it.
-    """
-    opening = verify(_author(signed.message.site, roster), signed)
-    if opening.ballot != ballot_digest:
-        raise WrongDigest(f"the opening of site {opening.site} is for another ballot")
-    return opening
-
-
-def check_refusal(signed: Signed[Refusal], about: str, roster: Roster) -> Refusal:
-    """The refusal, if a member signed it, about this plan or ballot.
-
-    Raises:
-        WrongDigest: it is about another.
-        InvalidSignature: no member signed it.
-    """
-    refusal = verify(_author(signed.message.site, roster), signed)
-    if refusal.about != about:
-        raise WrongDigest(f"the refusal of site {refusal.site} is about another plan or ballot")
-    return refusal
 
 
 def _check_named(plan: Plan, roster: Roster) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from crypto.canonical import digest
 from crypto.errors import Malformed
 
 Kind = Literal["parameter", "buffer"]
+Counts = NDArray[np.int64]
 
 _VALUES_LIMIT: Final = 1 << 36  # what the 65,536 parts that a manifest may list hold
 _COUNTS_LIMIT: Final = 1 << 20
@@ -111,6 +115,21 @@ class Layout:
         if layout.to_json() != value:  # an unknown key, or an empty object for a scalar's shape
             raise Malformed(_FORM)
         return layout
+
+
+def named_counts(counts: Iterable[int], fields: Sequence[CountField]) -> dict[str, Counts]:
+    """Flat counts as int64 arrays by name, in their fields' shapes.
+
+    Raises:
+        Malformed: another number of counts than the fields have.
+    """
+    flat = np.fromiter(counts, np.int64)
+    if flat.size != sum(field.size for field in fields):
+        raise Malformed(f"{flat.size} counts do not fit a layout of {sum(field.size for field in fields)}")
+    ends = np.cumsum([field.size for field in fields])
+    return {
+        field.name: flat[end - field.size : end].reshape(field.shape) for field, end in zip(fields, ends, strict=True)
+    }
 
 
 def _name(entry: dict[str, Any]) -> str:

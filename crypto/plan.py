@@ -12,6 +12,7 @@ from crypto.parameters import K_LIMIT
 from crypto.wire import Digest, Message, SiteId, StudyId
 
 SchemeName = Literal["lwe-ckks", "lwe-shamir", "ckks"]
+Release = Literal["open", "members"]  # whom models are readable to: the coordinator too, or members only
 Positive = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Bound = Annotated[float, Field(gt=0)]
 
@@ -72,7 +73,7 @@ class Plan(Message):
     roster: Digest
     epoch: Digest | None
     scheme: SchemeName
-    release: Literal["open", "members"]
+    release: Release
     weighting: Literal["samples", "equal"]
     expected: Annotated[tuple[SiteId, ...], Field(min_length=1, max_length=K_LIMIT)]
     k_max: Annotated[int, Field(ge=1, le=K_LIMIT)]

@@ -22,7 +22,7 @@ from participant.policy import Refused, recipe_name
 from participant.session import Patience, Problem, Unreachable
 from participant.steps.ballots import tend_ballot
 from participant.steps.contribute import accept, contribute
-from participant.steps.desk import Desk, Site
+from participant.steps.desk import Desk, Site, code_of
 from participant.steps.endings import tend_endings
 from participant.steps.epochs import drop_old_keys, tend_key
 from participant.steps.members import Outcomes
@@ -272,9 +272,11 @@ def _join(site: Site, study: Study) -> Desk | None:
 
 def _explain(desk: Desk, error: Exception) -> None:
     """What a person can act on in words, a defect with its traceback."""
-    if isinstance(error, CryptoError | Refused):
-        desk.refuse(error, sha256(str(error).encode()))  # what came is not what may come: once in the ledger
-    if isinstance(error, Problem | Unreachable | CryptoError | Refused):
+    if isinstance(error, CryptoError | Refused):  # what came is not what may come: once in the ledger
+        code, words, about = code_of(error), str(error)[:500], sha256(str(error).encode())
+        desk.note_once(about, "refusal", code=code, words=words, about=about)
+        desk.say(f"refused ({code}): {words}; trying again", logging.WARNING)
+    elif isinstance(error, Problem | Unreachable):
         desk.say(f"{error}; trying again", logging.WARNING)
     else:
         log.error("%s: unforeseen; trying again", desk.study.name, exc_info=error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from crypto.canonical import sha256
+
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write a file so that a crash leaves the former one or the new one; on the disk when this returns."""
@@ -22,6 +24,15 @@ def write_synced(path: Path, content: bytes | memoryview, mode: int = 0o600) -> 
         file.write(content)
         file.flush()
         os.fsync(descriptor)
+
+
+def read_unchanged(path: Path, digest: str) -> bytes | None:
+    """The file's content; None if the file is gone or its SHA-256 is not `digest`."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return content if sha256(content) == digest else None
 
 
 def sync_folder(path: Path) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from crypto.canonical import sha256
 from crypto.plan import Plan
 from crypto.wire import Digest
-from participant.files import sync_folder, write_synced
+from participant.files import read_unchanged, sync_folder, write_synced
 from participant.policy import Refused
 
 
@@ -27,16 +27,18 @@ class OpenedStore:
     def write(self, plan: Plan, parts: Iterable[bytes]) -> tuple[Digest, ...]:
         """Keep the opened parts, and return the SHA-256 of each. Those kept before stay, and `parts` is not begun."""
         folder = self._folder(plan.study, plan.round, plan.attempt)
-        if not folder.is_dir():
-            unfinished = folder.with_name(f"{folder.name}.tmp")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(mode=0o700, parents=True)
-            for number, part in enumerate(parts):
-                write_synced(unfinished / str(number), part)
-            sync_folder(unfinished)
-            unfinished.replace(folder)
-            sync_folder(folder.parent)
-        return tuple(sha256((folder / str(number)).read_bytes()) for number in range(len(list(folder.iterdir()))))
+        if folder.is_dir():
+            return tuple(sha256((folder / str(number)).read_bytes()) for number in range(len(list(folder.iterdir()))))
+        unfinished, digests = folder.with_name(f"{folder.name}.tmp"), []
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700, parents=True)
+        for number, part in enumerate(parts):
+            write_synced(unfinished / str(number), part)
+            digests.append(sha256(part))
+        sync_folder(unfinished)
+        unfinished.replace(folder)
+        sync_folder(folder.parent)
+        return tuple(digests)
 
     def octets(self, plan: Plan, number: int, digest: Digest) -> bytes:
         """One opened part.
@@ -44,11 +46,8 @@ class OpenedStore:
         Raises:
             Refused: it is gone, or was changed.
         """
-        try:
-            data = (self._folder(plan.study, plan.round, plan.attempt) / str(number)).read_bytes()
-        except FileNotFoundError:
-            data = b""
-        if sha256(data) != digest:
+        data = read_unchanged(self._folder(plan.study, plan.round, plan.attempt) / str(number), digest)
+        if data is None:
             words = f"opened part {number} is damaged on this site's disk, and is not opened again"
             raise Refused("opened-damaged", words)
         return data

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from pydantic import Field
 
 from crypto.parameters import DEFAULT_MINIMUM_CONTRIBUTORS, K_LIMIT
-from crypto.plan import Plan, SchemeName
+from crypto.plan import Plan, Release, SchemeName
 from crypto.wire import Digest
 from participant.settings import Section, dump, load
 
@@ -45,7 +45,7 @@ class Policy(Section):
         description='aggregation schemes that are acceptable; "ckks" would protect against a coordinator that keeps '
         "to the protocol, and against no other",
     )
-    releases: list[Literal["open", "members"]] = Field(
+    releases: list[Release] = Field(
         ["open", "members"],
         description='who may read the models that come of this site\'s cases; "open": the coordinator too; "members": '
         "the hospitals of the study alone",
@@ -117,5 +117,5 @@ def load_policy(path: Path) -> Policy:
 def sample(peers: Literal["auto", "ask"]) -> str:
     """A policy.toml with every rule spelled out; that of demonstrations (`auto`) takes two sites and any scheme too."""
     if peers == "auto":
-        return _HEAD + dump(Policy(peers=peers, minimum_contributors=2, schemes=["lwe-ckks", "lwe-shamir", "ckks"]))
+        return _HEAD + dump(Policy(peers=peers, minimum_contributors=2, schemes=list(get_args(SchemeName))))
     return _HEAD + dump(Policy(peers=peers))

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from crypto.plan import Release, SchemeName
+
 ScaleName = Literal["small", "full"]
-SchemeName = Literal["lwe-ckks", "lwe-shamir", "ckks"]
-Release = Literal["open", "members"]
 
 app = typer.Typer(
     help="Whole federations on one machine.",

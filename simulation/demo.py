@@ -14,12 +14,12 @@ from typing import Any
 
 from rich.console import Console
 
-from crypto.plan import SchemeName
+from crypto.plan import Release, SchemeName
 from models.flatten import SavedModel, read_model
 from models.recipe import Recipe, load_recipe
 from simulation.controls import Job, Outcome, run_jobs
 from simulation.evaluation import Comparison, score
-from simulation.federation import COORDINATOR, Federation, Hospital, Release, StudySettings, new_model
+from simulation.federation import COORDINATOR, Federation, Hospital, StudySettings, new_model
 from simulation.hospitals import phantom_hospitals, split_hospitals
 from simulation.live import Live, curve_of
 from simulation.plots import plot_learning_curves

@@ -12,15 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import httpx
 
-from crypto.plan import SchemeName
+from crypto.plan import Release, SchemeName
 from simulation.controls import Place
 from simulation.processes import Processes, free_port, program
-
-Release = Literal["open", "members"]
 
 START_SECONDS = 60.0  # until the coordinator answers
 FAILURES_IN_A_ROW = 3

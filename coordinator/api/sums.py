@@ -63,7 +63,10 @@ def put_opened(services: Serving, site: CallingSite, here: ThisAttempt, number: 
         answers.shown_ballot(row)
         _check_opened(row, session.get_one(Study, row.study_id), number, len(data))
         place = Place(row.id, site.id, "opened", number)
-        return None if contributions.already_there(session, place, digest) else place
+        if contributions.already_there(session, place, digest):
+            return None
+        answers.check_opening(row)  # before anything is written, as an ended attempt is not swept again
+        return place
 
     place = services.store.read("find opened part", find)
     if place is not None:

@@ -11,7 +11,7 @@ from coordinator.store import tables
 from coordinator.store.studies import Wishes
 from crypto.identity import PublicIdentity
 from crypto.parameters import K_LIMIT
-from crypto.plan import SchemeName
+from crypto.plan import Release, SchemeName
 from crypto.schemes import SCHEMES
 from crypto.wire import Digest
 
@@ -85,7 +85,7 @@ class StudyWish(_Request):
     name: _Name
     model: Digest
     scheme: SchemeName = "lwe-ckks"
-    release: tables.Release = "open"
+    release: Release = "open"
     rounds: _Positive | None = None
     minimum_contributors: _Contributors | None = None
     weighting: tables.Weighting | None = None
@@ -111,7 +111,7 @@ class Study(BaseModel):
     reason: str | None
     scheme: SchemeName
     trust: str
-    release: tables.Release
+    release: Release
     weighting: tables.Weighting
     minimum_contributors: int
     expected_sites: int | None

@@ -9,7 +9,7 @@ from typing import Literal
 from uuid import UUID
 
 from crypto.parameters import K_LIMIT
-from crypto.plan import Member, Plan, Roster, SchemeName, draw
+from crypto.plan import Member, Plan, Release, Roster, SchemeName, draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Settings:
     """What an operator fixed for all rounds of a study."""
 
     scheme: SchemeName
-    release: Literal["open", "members"]
+    release: Release
     weighting: Literal["samples", "equal"]
     minimum_contributors: int
     expected_sites: int | None

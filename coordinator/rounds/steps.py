@@ -109,9 +109,9 @@ def _collecting(view: View, state: Collecting, now: float) -> Step:
 
 def _opening(view: View, state: Opening, now: float) -> Step:
     needed, members = votes_needed(view.roster), {member.site for member in view.roster.members}
-    if not takes_votes(view.plan) and view.plan.release == "open":
+    if not takes_votes(view.plan.scheme) and view.plan.release == "open":
         return _sharing(view, state, members, now)
-    if takes_votes(view.plan) and len(state.voted & members) < needed:
+    if takes_votes(view.plan.scheme) and len(state.voted & members) < needed:
         return _voting(view, state, members, needed, now)
     if view.plan.release == "members":
         return _agreeing(view, state, members, now)
@@ -177,7 +177,7 @@ def _agreeing(view: View, state: Opening, members: set[UUID], now: float) -> Ste
     if len(agreed) >= needed:
         patience = min(deadline, 2 * agreed[needed - 1].at - state.shown)
         return Wait(patience) if may_still and now < patience else Adopt(content)
-    answers_to_come = takes_votes(plan) or len(state.answered & members | may_still) >= (plan.threshold or 0)
+    answers_to_come = takes_votes(plan.scheme) or len(state.answered & members | may_still) >= (plan.threshold or 0)
     if now < deadline and answers_to_come and len(agreed) + len(may_still) >= needed:
         return Wait(deadline)
     return Fail(_disagreement(view, state, needed, [entry.site for entry in agreed], heard))
@@ -199,7 +199,7 @@ def _disagreement(view: View, state: Opening, needed: int, agreed: Sequence[UUID
         words += f"; another: {_named(view, others, {})}"
     if missing:
         words += f"; missing: {_named(view, missing, state.refused)}"
-    if not takes_votes(view.plan):
+    if not takes_votes(view.plan.scheme):
         words += f"; {len(state.answered & members)} of at least {view.plan.threshold} answers were sealed"
     return words
 

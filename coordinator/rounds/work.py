@@ -8,7 +8,7 @@ from uuid import UUID
 
 from crypto.layout import Layout
 from crypto.manifest import Ballot
-from crypto.plan import Plan
+from crypto.plan import Plan, Roster
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Work:
 
     round_id: UUID
     plan: Plan
+    roster: Roster
     layout: Layout
     recipe: dict[str, Any]
     ballot: Ballot

@@ -12,8 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from coordinator.errors import AnswerDiffers, Conflict, MessageRefused, NotFound, VotesMissing
-from coordinator.store.contributions import Place, already_there, check_on_roster, log
-from coordinator.store.tables import Opening, Outcome, Part, Refusal, RefusalStep, Round, Vote
+from coordinator.store.contributions import Place, add_part, already_there, check_on_roster, log
+from coordinator.store.tables import Opening, Outcome, Refusal, RefusalStep, Round, Vote
 from crypto import manifest as messages
 from crypto.checks import answer_kind, takes_votes, votes_needed
 from crypto.identity import verify
@@ -76,7 +76,7 @@ def answer(session: Session, row: Round, site: UUID, signed: Signed[messages.Ans
     if same_answer(session.get(Opening, (row.id, site)), signed, answer_kind(plan)):
         return
     check_opening(row)
-    if takes_votes(plan):
+    if takes_votes(plan.scheme):
         check_voted(session, row)
     session.add(Opening(round_id=row.id, site_id=site, signed=signed.to_json(), received=now, rejection=None))
     log(session, row, site, "opening.given", {"ballot": row.ballot_digest}, now)
@@ -108,16 +108,7 @@ def note_blob(session: Session, place: Place, digest: str, size: int) -> None:
     if already_there(session, place, digest):
         return
     check_opening(session.get_one(Round, place.round_id))
-    session.add(
-        Part(
-            round_id=place.round_id,
-            site_id=place.site,
-            kind=place.kind,
-            number=place.number,
-            digest=digest,
-            size=size,
-        )
-    )
+    add_part(session, place, digest, size)
 
 
 def refuse(session: Session, row: Round, site: UUID, signed: Signed[messages.Refusal], now: float) -> None:

@@ -130,16 +130,13 @@ def note_part(session: Session, place: Place, digest: str, size: int) -> None:
         session.add(contribution)
         session.flush()
     contribution.received += size
-    session.add(
-        Part(
-            round_id=place.round_id,
-            site_id=place.site,
-            kind=place.kind,
-            number=place.number,
-            digest=digest,
-            size=size,
-        )
-    )
+    add_part(session, place, digest, size)
+
+
+def add_part(session: Session, place: Place, digest: str, size: int) -> None:
+    """The row of a part that lies in the blob store."""
+    where = {"round_id": place.round_id, "site_id": place.site, "kind": place.kind, "number": place.number}
+    session.add(Part(**where, digest=digest, size=size))
 
 
 def delivered(session: Session, row: Round, site: UUID) -> dict[str, Any]:

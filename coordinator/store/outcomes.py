@@ -16,8 +16,8 @@ from coordinator.errors import AnswerDiffers, MessageRefused, PartsMissing
 from coordinator.rounds.states import Derived
 from coordinator.rounds.steps import largest
 from coordinator.store.answers import check_answer, check_opening, check_voted, same_answer
-from coordinator.store.contributions import Place, find_part, log
-from coordinator.store.tables import Opening, Part, Round
+from coordinator.store.contributions import Place, add_part, find_part, log
+from coordinator.store.tables import Opening, Round
 from coordinator.store.tables import Outcome as Row
 from crypto.checks import takes_votes
 from crypto.layout import Layout
@@ -51,9 +51,9 @@ def note_envelope(session: Session, place: Place, digest: str, size: int) -> Non
     check_may_seal(session, session.get_one(Round, place.round_id), place.site)
     part = find_part(session, place)
     if part is None:
-        part = Part(round_id=place.round_id, site_id=place.site, kind=place.kind, number=place.number)
-        session.add(part)
-    part.digest, part.size = digest, size
+        add_part(session, place, digest, size)
+    else:
+        part.digest, part.size = digest, size
 
 
 def answer(session: Session, row: Round, site: UUID, signed: Signed[SealedAnswer], now: float) -> None:
@@ -95,7 +95,7 @@ def give(session: Session, row: Round, site: UUID, signed: Signed[Outcome], layo
     if same_answer(session.get(Row, (row.id, site)), signed, Outcome):
         return
     check_opening(row)
-    if takes_votes(Plan.from_json(row.plan)):
+    if takes_votes(row.plan["scheme"]):
         check_voted(session, row)
     session.add(Row(round_id=row.id, site_id=site, signed=signed.to_json(), received=now))
     log(session, row, site, "outcome.given", {"ballot": row.ballot_digest, "model": signed.message.model}, now)
@@ -134,7 +134,7 @@ def _message(row: Row) -> Outcome:
 
 
 def _seals(plan: Plan) -> bool:
-    return plan.release == "members" and not takes_votes(plan)
+    return plan.release == "members" and not takes_votes(plan.scheme)
 
 
 def _check_fit(plan: Plan, layout: Layout, outcome: Outcome) -> None:

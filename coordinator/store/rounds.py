@@ -30,7 +30,6 @@ from coordinator.store.tables import (
     Study,
     Vote,
 )
-from crypto.checks import answer_kind
 from crypto.layout import Layout
 from crypto.manifest import Answer, Ballot
 from crypto.outcome import Outcome
@@ -124,8 +123,8 @@ def work(session: Session, round_id: UUID) -> Work:
     """What is added and opened in a closed attempt."""
     row = session.get_one(Round, round_id)
     study = session.get_one(Study, row.study_id)
-    layout = Layout.from_json(study.layout)
-    return Work(row.id, Plan.from_json(row.plan), layout, study.recipe, Ballot.from_json(row.ballot))
+    plan, roster, layout = Plan.from_json(row.plan), Roster.from_json(row.roster), Layout.from_json(study.layout)
+    return Work(row.id, plan, roster, layout, study.recipe, Ballot.from_json(row.ballot))
 
 
 def record_sums(session: Session, lease: Lease, seconds: float) -> None:
@@ -145,9 +144,8 @@ def ask_opener(session: Session, lease: Lease, site: UUID, now: float) -> None:
     _tell(session, row, now, "round.opener-asked", site=str(site))
 
 
-def answer(session: Session, round_id: UUID, site: UUID) -> Answer:
-    """What a site answered to the ballot. Its signature was verified when it came in."""
-    kind = answer_kind(Plan.from_json(session.get_one(Round, round_id).plan))
+def answer(session: Session, round_id: UUID, site: UUID, kind: type[Answer]) -> Answer:
+    """What a site answered to the ballot, of the kind its plan takes. Its signature was verified when it came in."""
     return kind.from_json(session.get_one(Opening, (round_id, site)).signed["message"])
 
 

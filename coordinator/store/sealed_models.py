@@ -56,7 +56,9 @@ def withdraw(session: Session, study: Study, digest: str, site: UUID, now: float
 
 
 def wanted(session: Session, study: Study) -> list[str]:
-    """Active members that lack the current model, sorted."""
+    """Active members that lack the current model, sorted; none where the coordinator serves it."""
+    if study.release != "members":
+        return []
     query = select(ModelRequest.site_id).where(
         ModelRequest.study_id == study.id, ModelRequest.model == study.current_model
     )
@@ -66,6 +68,8 @@ def wanted(session: Session, study: Study) -> list[str]:
 
 def offers(session: Session, study: Study, site: UUID) -> list[str]:
     """Members that sealed the current model to this one, the first first."""
+    if study.release != "members":
+        return []
     return [str(row.holder) for row in _sealed_to(session, study.id, study.current_model, site)]
 
 

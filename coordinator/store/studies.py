@@ -18,7 +18,7 @@ from crypto import epoch as messages
 from crypto.identity import PublicIdentity, verify
 from crypto.layout import Layout
 from crypto.parameters import BUFFER_BOUND, COUNT_LIMIT, DEFAULT_MINIMUM_CONTRIBUTORS, K_LIMIT, PARAMETER_BOUND
-from crypto.plan import SchemeName
+from crypto.plan import Release, SchemeName
 from crypto.schemes import check_release
 from crypto.wire import Signed
 
@@ -45,7 +45,7 @@ class Wishes:
     name: str
     model: str
     scheme: SchemeName = "lwe-ckks"
-    release: tables.Release = "open"
+    release: Release = "open"
     rounds: int | None = None
     minimum_contributors: int | None = None
     weighting: tables.Weighting | None = None

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from crypto.plan import SchemeName
+from crypto.plan import Release, SchemeName
 
 Digest = Annotated[str, "sha256"]
 Moment = Annotated[float, "unix seconds"]
@@ -36,7 +36,6 @@ Json = dict[str, Any]
 Role = Literal["operator", "auditor"]
 SiteState = Literal["active", "suspended"]
 StudyState = Literal["draft", "running", "paused", "finished", "stopped"]
-Release = Literal["open", "members"]
 Weighting = Literal["samples", "equal"]
 RoundKind = Literal["training", "evaluation"]
 RoundState = Literal["collecting", "aggregating", "opening", "complete", "failed"]
@@ -383,8 +382,8 @@ class Part(Base):
     size: Mapped[Size]
 
 
-class Vote(Base):
-    __tablename__ = "votes"
+class _Word:
+    """What a site signed about an attempt, once."""
 
     round_id: Mapped[UUID] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
     site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
@@ -392,15 +391,15 @@ class Vote(Base):
     received: Mapped[Moment]
 
 
-class Opening(Base):
+class Vote(_Word, Base):
+    __tablename__ = "votes"
+
+
+class Opening(_Word, Base):
     """A Signed[Opening]; `rejection` says why it did not open the sum, null while it has not failed."""
 
     __tablename__ = "openings"
 
-    round_id: Mapped[UUID] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
-    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
-    signed: Mapped[Json]
-    received: Mapped[Moment]
     rejection: Mapped[str | None]
 
 
@@ -417,26 +416,16 @@ class Refusal(Base):
     received: Mapped[Moment]
 
 
-class Outcome(Base):
+class Outcome(_Word, Base):
     """A member's Signed[Outcome], in a study released to its members only."""
 
     __tablename__ = "outcomes"
 
-    round_id: Mapped[UUID] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
-    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
-    signed: Mapped[Json]
-    received: Mapped[Moment]
 
-
-class SpotCheck(Base):
+class SpotCheck(_Word, Base):
     """A site's Signed[SpotCheck] of a completed round."""
 
     __tablename__ = "spot_checks"
-
-    round_id: Mapped[UUID] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
-    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
-    signed: Mapped[Json]
-    received: Mapped[Moment]
 
 
 class ModelRequest(Base):

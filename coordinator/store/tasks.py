@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from coordinator.store import epochs, memberships, sealed_models
 from coordinator.store.tables import Contribution, Opening, Outcome, Round, RoundState, Study, Vote
 from crypto.checks import takes_votes
-from crypto.plan import Plan, Roster
 
 _ACTIVE: tuple[RoundState, ...] = ("collecting", "aggregating", "opening")
 
@@ -90,10 +89,10 @@ def _answers(session: Session, row: Round) -> int:
 
 def _openers(row: Round) -> list[str]:
     """Who is asked to answer: one opener after another, or all members at once where it takes several or all open."""
-    plan = Plan.from_json(row.plan)
-    if row.opened is None or (takes_votes(plan) and plan.release == "open"):
+    plan = row.plan  # read as it lies there: this is asked on every look of every waiting agent
+    if row.opened is None or (takes_votes(plan["scheme"]) and plan["release"] == "open"):
         return [entry["site"] for entry in row.openers]
-    return [str(member.site) for member in Roster.from_json(row.roster).members]
+    return [member["site"] for member in row.roster["members"]]
 
 
 def _last(session: Session, study: UUID) -> dict[str, Any] | None:

@@ -6,37 +6,16 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TypeVar
 from uuid import UUID
 
-from crypto.checks import check_roster, votes_needed
-from crypto.errors import CryptoError, InvalidSignature, WrongDigest
-from crypto.identity import PublicIdentity, verify
-from crypto.outcome import Outcome, SealedAnswer
+from crypto.checks import check_reply, check_roster, votes_needed
+from crypto.errors import CryptoError
+from crypto.outcome import Outcome
 from crypto.plan import Plan, Roster
-from crypto.wire import Signed
 from participant.documents import Ended
 from participant.policy import Refused
 from participant.session import Problem
 from participant.steps.desk import Desk
-
-M = TypeVar("M", Outcome, SealedAnswer)
-
-
-def check_member(signed: Signed[M], ballot: str, roster: Roster) -> M:
-    """The message, if a member signed it, about this ballot.
-
-    Raises:
-        InvalidSignature: no member did.
-        WrongDigest: it is about another ballot.
-    """
-    member = roster.member(signed.message.site)
-    if member is None:
-        raise InvalidSignature(f"site {signed.message.site} is not on the roster, so nothing vouches for its signature")
-    message = verify(PublicIdentity.of_member(member), signed)
-    if message.ballot != ballot:
-        raise WrongDigest(f"what {member.name} signed is about another ballot")
-    return message
 
 
 def tend_agreement(desk: Desk, last: Ended) -> None:
@@ -53,7 +32,7 @@ def tend_agreement(desk: Desk, last: Ended) -> None:
         if ballot is None:
             return
         roster = check_roster(plan, desk.site.client.plan_roster(plan))
-        outcomes = [check_member(each, ballot, roster) for each in desk.site.client.outcomes(plan)]
+        outcomes = [check_reply(each, ballot, roster) for each in desk.site.client.outcomes(plan)]
         agreeing = agreeing_members(outcomes, model, votes_needed(roster))
     except Problem as problem:
         if problem.status != HTTPStatus.FORBIDDEN:  # else this site was not in that round

@@ -31,7 +31,7 @@ def tend_ballot(desk: Desk, task: Task, plan: Plan, roster: Roster) -> Ballot | 
     """
     by_members = plan.release == "members"
     asked = desk.site.me in task.openers and not (task.derived if by_members else task.opened)
-    vote = takes_votes(plan) and not task.voted
+    vote = takes_votes(plan.scheme) and not task.voted
     if task.ballot is None or not (vote or asked):
         return None
     try:
@@ -118,7 +118,7 @@ def own_answer(desk: Desk, plan: Plan, roster: Roster, ballot: Ballot) -> Signed
     kept = site.record.opening(ballot.digest, answer_kind(plan))
     if kept is not None:
         return kept
-    if takes_votes(plan) and check_votes(site.client.votes(plan), ballot.digest, roster) < votes_needed(roster):
+    if takes_votes(plan.scheme) and check_votes(site.client.votes(plan), ballot.digest, roster) < votes_needed(roster):
         return None
     opening = _ANSWERS[plan.scheme](desk, plan, roster, ballot)
     signed = site.record.keep_opening(site.identity.sign(opening))

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from crypto import envelope
 from crypto.canonical import sha256
-from crypto.checks import check_opening, takes_votes
+from crypto.checks import check_reply, takes_votes
 from crypto.errors import CryptoError, Malformed, OpeningRefused, SharesRefused
 from crypto.identity import PublicIdentity
 from crypto.lanes import OpenedCounts
@@ -26,7 +26,6 @@ from crypto.wire import Signed
 from participant.documents import Task
 from participant.policy import Refused
 from participant.session import Problem
-from participant.steps.agreement import check_member
 from participant.steps.ballots import own_answer
 from participant.steps.desk import Desk
 
@@ -82,7 +81,7 @@ class Outcomes:
             revealed = self._reveal(attempt)
         except OpeningRefused as refused:
             attempt.tried = len(attempt.answers)
-            if takes_votes(plan) or attempt.answers.keys() | attempt.refused >= _sites(attempt.roster):
+            if takes_votes(plan.scheme) or attempt.answers.keys() | attempt.refused >= _sites(attempt.roster):
                 raise
             self._desk.say(f"round {plan.round}: {attempt.tried} answers do not open the sum ({refused}); one more may")
             return None
@@ -134,7 +133,7 @@ class Outcomes:
             own = None
         if own is not None:
             attempt.answers[desk.site.me] = own.message
-        if takes_votes(plan):
+        if takes_votes(plan.scheme):
             return
         if own is not None and not task.opened:
             self._seal(attempt, own)
@@ -162,12 +161,12 @@ class Outcomes:
         sender = sealed.message.site
         place = [member.site for member in roster.members].index(site.me)
         try:
-            listed = check_member(sealed, ballot, roster)
+            listed = check_reply(sealed, ballot, roster)
             if len(listed.envelopes) != len(roster.members):
                 raise Malformed(f"it is sealed to {len(listed.envelopes)} of {len(roster.members)} members")
             data = site.client.answer_envelope(attempt.plan, sender, place, listed.envelopes[place])
             content = envelope.open(site.identity, data, ANSWER_LABEL, ballot, sender, site.me)
-            opening = check_opening(Signed[ShareOpening].decode(content), ballot, roster)
+            opening = check_reply(Signed[ShareOpening].decode(content), ballot, roster)
             if opening.site != sender:
                 raise Malformed(f"what it sealed is the answer of site {opening.site}")
         except CryptoError as error:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
-from crypto.checks import check_manifest, check_opening, check_roster
+from crypto.checks import check_manifest, check_reply, check_roster
 from crypto.errors import CryptoError, Malformed, SharesDisagree
-from crypto.layout import Layout
+from crypto.layout import Layout, named_counts
 from crypto.manifest import Ballot, ShareOpening
 from crypto.outcome import SpotCheck
 from crypto.plan import Plan, Roster
@@ -176,7 +176,7 @@ def _secret_sum(desk: Desk, plan: Plan, roster: Roster, ballot: Ballot) -> tuple
     """From the members' signed answers to this very ballot. More than two thirds of them stand behind it."""
     by_name = scheme(plan.scheme)
     openings = _fetched(lambda: desk.site.client.openings(plan, ShareOpening))
-    answers = [check_opening(signed, ballot.digest, roster) for signed in openings]
+    answers = [check_reply(signed, ballot.digest, roster) for signed in openings]
     if len(answers) < by_name.openings_needed(plan):
         raise Uncheckable(f"{len(answers)} answers to the ballot are served; it takes {by_name.openings_needed(plan)}")
     try:
@@ -203,16 +203,11 @@ def _compare(desk: Desk, plan: Plan, model: str, opened: OpenedPart) -> None:
 
 def pooled(opened: OpenedPart, layout: Layout) -> PooledCounts:
     """The counts in the form in which the coordinator publishes them."""
-    counts, flat = opened.counts, iter(opened.counts.recipe)
-    recipe = {field.name: _shaped(flat, field.shape) for field in layout.counts}
+    counts = opened.counts
+    recipe = {name: values.tolist() for name, values in named_counts(counts.recipe, layout.counts).items()}
     return PooledCounts(
         samples=counts.samples, capped_samples=counts.capped_samples, clipped=counts.clipped, recipe=recipe
     )
-
-
-def _shaped(flat: Iterator[int], shape: tuple[int, ...]) -> Any:
-    """As many of the numbers as the shape holds, in nested lists."""
-    return [_shaped(flat, shape[1:]) for _ in range(shape[0])] if shape else next(flat)
 
 
 def _octets(desk: Desk, plan: Plan, site: UUID, number: int, digest: str) -> bytes:

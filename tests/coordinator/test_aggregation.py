@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from crypto.lanes import LaneFormat, RealEncoder, count_vector
 from crypto.layout import CountField, Layout, Tensor
 from crypto.lwe import Sealer, seal_parts
 from crypto.manifest import Ballot, Manifest
-from crypto.plan import Plan
+from crypto.plan import Member, Plan, Roster
 from crypto.vector import VectorShape
 from crypto.wire import Signed
 
@@ -33,6 +34,9 @@ SMALL = Layout(
     (CountField("cases", ()), CountField("confusion", (2, 2))),
 )
 LARGE = Layout((Tensor("weight", (1100, 1000), "parameter"),), (CountField("cases", ()),))
+# Neither adding nor revealing asks who else is on it.
+MEMBER = Member(site=UUID(int=11), name="one", index=1, signing_key="11" * 32, hpke_key="11")
+ROSTER = Roster(study=STUDY, members=(MEMBER,))
 SAMPLES = (40, 250, 10)
 NOBODY_MINDS = lambda: None  # noqa: E731
 
@@ -46,7 +50,7 @@ def make_plan(layout: Layout, base: str, **changes) -> Plan:
         base_model=base,
         layout=layout.digest,
         recipe=DIGEST,
-        roster=DIGEST,
+        roster=ROSTER.digest,
         epoch=DIGEST,
         scheme="lwe-ckks",
         release="open",
@@ -78,7 +82,7 @@ class Case:
         self.secret_sum = np.zeros(2048, np.int64)
         manifests = [self._contribute(number) for number in range(len(SAMPLES))]
         ballot = Ballot(plan=self.plan.digest, manifests=tuple(manifests))
-        self.work = Work(ROUND, self.plan, layout, {"name": "a recipe", "länge": 1}, ballot)
+        self.work = Work(ROUND, self.plan, ROSTER, layout, {"name": "a recipe", "länge": 1}, ballot)
 
     def _contribute(self, number: int) -> Signed[Manifest]:
         plan, site = self.plan, self.plan.expected[number]
@@ -250,7 +254,7 @@ def test_memory_does_not_grow_with_the_sites(tmp_path) -> None:
     """Two parts a thread: 16 MiB at two threads, whatever the number of contributions."""
     case = Case(tmp_path, LARGE)
     many = case.work.ballot.model_copy(update={"manifests": case.work.ballot.manifests * 8})
-    work = Work(ROUND, case.plan, LARGE, {}, many)
+    work = replace(case.work, ballot=many)
     tracemalloc.start()
     try:
         add_up(case.blobs, work, NOBODY_MINDS)

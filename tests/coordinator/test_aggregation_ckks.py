@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from crypto.errors import CanaryMismatch, OpeningRefused
 from crypto.layout import CountField, Layout, Tensor
 from crypto.manifest import Ballot, BodyOpening, Manifest
 from crypto.parameters import CKKS_OPENING_NOISE, CKKS_SLOTS
-from crypto.plan import Plan
+from crypto.plan import Member, Plan, Roster
 from crypto.schemes import scheme
 from crypto.schemes.opening import open_bodies
 from crypto.wire import Signed
@@ -31,6 +32,9 @@ ROUND, OPENER, DIGEST = UUID(int=1), UUID(int=12), "ab" * 32
 LAYOUT = Layout(
     (Tensor("weight", (66, CKKS_SLOTS), "parameter"), Tensor("mean", (7,), "buffer")), (CountField("n", ()),)
 )
+# Neither adding nor revealing asks who else is on it.
+MEMBER = Member(site=UUID(int=11), name="one", index=1, signing_key="11" * 32, hpke_key="11")
+ROSTER = Roster(study=UUID(int=2), members=(MEMBER,))
 SAMPLES = (40, 250, 10)
 CKKS = scheme("ckks")
 NOBODY_MINDS = lambda: None  # noqa: E731
@@ -57,7 +61,7 @@ class Case:
         self.plan = plan_of(self.blobs.put_bytes(model_key(sha256(data)), data).sha256)
         self.updates = random.uniform(-1, 1, (3, LAYOUT.size)).astype(np.float32)
         ballot = Ballot(plan=self.plan.digest, manifests=tuple(self._contribute(number) for number in range(3)))
-        self.work = Work(ROUND, self.plan, LAYOUT, {"name": "a recipe"}, ballot)
+        self.work = Work(ROUND, self.plan, ROSTER, LAYOUT, {"name": "a recipe"}, ballot)
 
     def _contribute(self, number: int) -> Signed[Manifest]:
         site = self.plan.expected[number]
@@ -96,7 +100,7 @@ def plan_of(base: str) -> Plan:
         base_model=base,
         layout=LAYOUT.digest,
         recipe=DIGEST,
-        roster=DIGEST,
+        roster=ROSTER.digest,
         epoch=DIGEST,
         scheme="ckks",
         release="open",
@@ -177,7 +181,7 @@ def test_a_part_that_is_none_fails_the_sum_by_name(case) -> None:
     manifests[1] = Signed[Manifest](message=message, signature="0" * 128)
     ballot = Ballot(plan=case.plan.digest, manifests=tuple(manifests))
     with pytest.raises(PartLost, match=f"{key} cannot be added: ciphertext 0 of 64"):
-        add_up(case.blobs, Work(ROUND, case.plan, LAYOUT, {}, ballot), NOBODY_MINDS, case.public)
+        add_up(case.blobs, replace(case.work, ballot=ballot), NOBODY_MINDS, case.public)
     assert not case.blobs.exists(sum_key(ROUND, 0))
 
 
@@ -188,7 +192,7 @@ def test_memory_does_not_grow_with_the_sites(case) -> None:
         case.blobs.delete_prefix(f"sums/{ROUND}")
         tracemalloc.start()
         try:
-            add_up(case.blobs, Work(ROUND, case.plan, LAYOUT, {}, ballot), NOBODY_MINDS, case.public)
+            add_up(case.blobs, replace(case.work, ballot=ballot), NOBODY_MINDS, case.public)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

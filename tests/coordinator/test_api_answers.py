@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from crypto.layout import Layout
 from crypto.manifest import Opening, Refusal, Vote
+from crypto.plan import Plan
+from crypto.schemes import scheme
 
 
 @pytest.fixture
@@ -109,3 +112,19 @@ def test_plan_and_roster_are_the_attempts_own(world, one, here) -> None:
     assert plan["round"] == 1
     assert {member["site"] for member in roster["members"]} == {str(site.id) for site in world.sites}
     assert world.operate("GET", f"{here}/plan", world.auditor).json() == plan
+
+
+def test_an_ended_attempt_keeps_no_opened_part(world, refused) -> None:
+    here = world.begin(scheme="ckks")
+    for site in world.sites:
+        site.contribute()
+    world.conduct()
+    one, task, study = world.sites[0], world.sites[0].task(), world.operate("GET", world.study).json()
+    (size, *_) = scheme("ckks").opened_sizes(Plan.from_json(task["plan"]), Layout.from_json(study["layout"]))
+    assert one.put(f"{here}/opened/0", bytes(size)).status_code == 204
+    assert one.put(f"{here}/opened/0", bytes(size)).status_code == 204, "again is fine"
+    assert world.operate("POST", f"{world.study}/stop").status_code == 200
+    world.conduct()
+    refused(one.put(f"{here}/opened/0", bytes(size)), 409, "conflict")
+    parts = world.services.settings.data_dir / "blobs" / "parts"
+    assert not [path for path in parts.rglob("*") if path.is_file()], "nothing is swept a second time"

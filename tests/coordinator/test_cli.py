@@ -90,10 +90,25 @@ def test_a_study_from_draft_to_stopped(run, first_model: Path) -> None:
     assert "is stopped. To start it, it has to be draft." in run("study", "start", "ct", code=1).stderr
 
 
-def test_a_new_key_can_be_asked_for(run, first_model: Path) -> None:
-    for name, scheme, words in (("ct", "lwe-ckks", "deals a new key"), ("xr", "lwe-shamir", "no key that lasts")):
-        run("study", "create", "--model", str(first_model), "--name", name, "--scheme", scheme)
-        assert words in run("study", "rekey", name).stdout
+def test_a_new_key_can_be_asked_for(run, world_in) -> None:
+    world = world_in
+    world.create_study()
+    world.join()
+    world.deal()
+    assert "study: a member deals a new key before the next round" in run("study", "rekey", "study").stdout
+    epoch = world.sites[0].ok("GET", f"{world.study}/epoch").json()
+    assert (epoch["state"], epoch["number"], epoch["record"]) == ("none", 2, None)
+    assert epoch["dealer"] in {str(site.id) for site in world.sites}
+    (retired,) = world.services.store.read("audit", lambda s: s.query(Audit).filter_by(action="epoch.retired").all())
+    assert retired.actor.endswith("(on the server)")
+    assert retired.detail == {"study": str(world.study_id), "epoch": 1, "reason": "an operator asked for a new key"}
+    world.deal()
+    assert world.sites[0].ok("GET", f"{world.study}/epoch").json()["state"] == "current"
+
+
+def test_a_study_without_a_key_is_told_so(run, first_model: Path) -> None:
+    run("study", "create", "--model", str(first_model), "--name", "xr", "--scheme", "lwe-shamir")
+    assert "no key that lasts" in run("study", "rekey", "xr").stdout
 
 
 def test_studies_that_cannot_be(run, first_model: Path, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from coordinator.metrics import histogram_auc, measures, named_counts
+from coordinator.metrics import histogram_auc, measures
 from crypto.errors import Malformed
-from crypto.layout import CountField
+from crypto.layout import CountField, named_counts
 
 FIELDS = (
     CountField("cases", ()),

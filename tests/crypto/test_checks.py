@@ -14,7 +14,8 @@ from crypto.canonical import sha256
 from crypto.epoch import Approval, WrapAddition
 from crypto.errors import InvalidSignature, Malformed, MalformedKeyPart, WrongDigest, WrongRecipient
 from crypto.identity import Identity
-from crypto.manifest import Ballot, BodyOpening, Manifest, Opening, Refusal, ShareOpening, Vote
+from crypto.manifest import Ballot, BodyOpening, Manifest, Opening, ShareOpening, Vote
+from crypto.outcome import Outcome, SealedAnswer
 from crypto.parameters import N
 from crypto.plan import Roster, draw
 from crypto.schemes import Recipients, scheme, shares
@@ -104,14 +105,6 @@ def test_another_studys_epoch_record_is_refused(federation, study):
     signed = federation.identities[record.dealer].sign(record)
     with pytest.raises(Malformed, match="another study"):
         checks.check_epoch(signed, federation.roster)
-
-
-@pytest.mark.parametrize("digest", DIGESTS)
-def test_another_epoch_than_the_plans_is_refused(federation, digest):
-    record = federation.dealt.record.message
-    assert checks.check_plan_epoch(federation.plan, record) is record
-    with pytest.raises(WrongDigest, match="another CKKS epoch"):
-        checks.check_plan_epoch(federation.with_plan(epoch=digest).plan, record)
 
 
 @pytest.mark.parametrize("digest", DIGESTS)
@@ -253,7 +246,7 @@ def test_a_ballot_lists_each_site_once_in_order(federation):
             Ballot.from_json({"plan": federation.plan.digest, "manifests": [entry.to_json() for entry in manifests]})
 
 
-# --- votes, openings, refusals, approvals
+# --- votes and other replies to a ballot, approvals
 
 
 def votes(federation, sites, ballot=BALLOT):
@@ -289,28 +282,30 @@ def test_votes_that_do_not_count(federation):
             checks.check_votes([*votes(federation, [first]), bad], BALLOT, federation.roster)
 
 
-def test_openings(federation):
-    site = federation.sites[0]
-    opening = Opening(ballot=BALLOT, site=site, secret_sum=(0,) * N)
-    signed = federation.identities[site].sign(opening)
-    assert checks.check_opening(signed, BALLOT, federation.roster) == opening
-    for other in (OTHER_BALLOT, *DIGESTS):
-        with pytest.raises(WrongDigest):
-            checks.check_opening(signed, other, federation.roster)
-    with pytest.raises(InvalidSignature):
-        checks.check_opening(STRANGER.sign(opening), BALLOT, federation.roster)
+NOTHING = {"model": None, "size": None, "samples": 0, "capped_samples": 0, "clipped": (), "recipe": ()}
+REPLIES = [
+    (Vote, {}),
+    (Opening, {"secret_sum": (0,) * N}),
+    (ShareOpening, {"share_sum": (0,) * N}),
+    (BodyOpening, {"parts": ("ab" * 32,)}),
+    (SealedAnswer, {"envelopes": ("ab" * 32,)}),
+    (Outcome, NOTHING),
+]
 
 
-def test_refusals(federation):
-    site = federation.sites[0]
-    refusal = Refusal(site=site, step="ballot", about=BALLOT, code="too-few", words="Too few contributors.")
-    signed = federation.identities[site].sign(refusal)
-    assert checks.check_refusal(signed, BALLOT, federation.roster) == refusal
+@pytest.mark.parametrize(("kind", "fields"), REPLIES, ids=[kind.kind_name for kind, _ in REPLIES])
+def test_replies_to_a_ballot(federation, kind, fields):
+    first, second = federation.sites[:2]
+    reply = kind(ballot=BALLOT, site=first, **fields)
+    signed = federation.identities[first].sign(reply)
+    assert checks.check_reply(signed, BALLOT, federation.roster) == reply
     for other in (OTHER_BALLOT, *DIGESTS):
-        with pytest.raises(WrongDigest):
-            checks.check_refusal(signed, other, federation.roster)
-    with pytest.raises(InvalidSignature):
-        checks.check_refusal(STRANGER.sign(refusal), BALLOT, federation.roster)
+        with pytest.raises(WrongDigest, match=f"the {kind.kind_name} of site {first} is for another ballot"):
+            checks.check_reply(signed, other, federation.roster)
+    stranger = kind(ballot=BALLOT, site=uuid.UUID(int=50), **fields)
+    for forged in (STRANGER.sign(reply), federation.identities[second].sign(reply), STRANGER.sign(stranger)):
+        with pytest.raises(InvalidSignature):
+            checks.check_reply(forged, BALLOT, federation.roster)
 
 
 def test_approvals(federation):
@@ -336,7 +331,7 @@ def test_the_scheme_says_how_a_ballot_is_answered(federation, scheme, votes, kin
     plan = federation.with_plan(
         scheme=scheme, epoch=None if shamir else "ee" * 32, threshold=3 if shamir else None
     ).plan
-    assert checks.takes_votes(plan) is votes
+    assert checks.takes_votes(plan.scheme) is votes
     assert checks.answer_kind(plan) is kind
 
 

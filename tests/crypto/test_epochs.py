@@ -8,7 +8,7 @@ import pytest
 
 from crypto import envelope
 from crypto.canonical import sha256
-from crypto.checks import check_addition, check_epoch, check_plan_epoch
+from crypto.checks import check_addition, check_epoch
 from crypto.ckks_secret import SecretContext
 from crypto.epoch import EpochRecord, Wrap, WrapAddition
 from crypto.epochs import WRAP_LABEL, accept, deal, extend, unwrap
@@ -38,13 +38,6 @@ def test_every_member_gets_the_key(federation):
     for site, identity in federation.identities.items():
         unwrap(identity, site, record, wraps[site]).check_pair(public)
     secret.check_pair(public)
-
-
-def test_the_plans_epoch_is_this_one(federation):
-    record = federation.dealt.record.message
-    assert check_plan_epoch(federation.plan, record) is record
-    with pytest.raises(WrongDigest, match="another CKKS epoch"):
-        check_plan_epoch(federation.plan, resigned(federation, epoch=2).message)
 
 
 def test_each_epoch_has_a_key_of_its_own(federation):

@@ -24,6 +24,7 @@ from crypto import checks
 from crypto.canonical import canonical, parse
 from crypto.epoch import Approval, WrapAddition
 from crypto.errors import CryptoError, Malformed
+from crypto.identity import verify
 from crypto.layout import Layout
 from crypto.manifest import Ballot, Manifest, Opening, Refusal, Vote
 from crypto.parameters import N
@@ -133,10 +134,10 @@ def _checked() -> Iterator[Format]:
     record, roster = here.dealt.record, here.roster
     yield _genuine(here.ballot.manifests[0], Manifest, lambda signed: checks.check_manifest(signed, here.plan, roster))
     yield _genuine(
-        here.sign(Vote(ballot=digest, site=site)), Vote, lambda signed: checks.check_vote(signed, digest, roster)
+        here.sign(Vote(ballot=digest, site=site)), Vote, lambda signed: checks.check_reply(signed, digest, roster)
     )
-    yield _genuine(here.sign(opening), Opening, lambda signed: checks.check_opening(signed, digest, roster), 3)
-    yield _genuine(here.sign(refusal), Refusal, lambda signed: checks.check_refusal(signed, digest, roster))
+    yield _genuine(here.sign(opening), Opening, lambda signed: checks.check_reply(signed, digest, roster), 3)
+    yield _genuine(here.sign(refusal), Refusal, lambda signed: verify(here.identities[site].public, signed))
     yield _genuine(here.sign(approval), Approval, lambda signed: checks.check_approval(signed, roster))
     yield _genuine(record, type(record.message), lambda signed: checks.check_epoch(signed, roster))
     yield _genuine(

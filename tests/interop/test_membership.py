@@ -22,7 +22,7 @@ from coordinator.store import epochs as epoch_store
 from coordinator.store import sites
 from crypto import epochs
 from crypto.canonical import sha256
-from crypto.checks import check_manifest, check_vote
+from crypto.checks import check_manifest, check_reply
 from crypto.ckks_public import PublicContext
 from crypto.ckks_secret import SecretContext
 from crypto.epoch import EpochRecord, Wrap, WrapAddition
@@ -410,7 +410,7 @@ def test_a_lost_identity_is_enrolled_and_approved_again(
             with pytest.raises(error):
                 check_manifest(replayed, plan, roster)
     with pytest.raises(InvalidSignature):
-        check_vote(former.sign(Vote(ballot="ab" * 32, site=me)), "ab" * 32, roster)
+        check_reply(former.sign(Vote(ballot="ab" * 32, site=me)), "ab" * 32, roster)
     (wrap,) = [each for each in record.wraps if each.recipient == me]
     with pytest.raises(WrongRecipient):
         epochs.unwrap(former, me, record, key_blob(server, made, wrap.sha256))

@@ -20,21 +20,23 @@ from crypto import epochs
 from crypto.canonical import canonical, digest, sha256
 from crypto.ckks_public import PublicContext
 from crypto.epoch import Approval, EpochRecord, WrapAddition
+from crypto.errors import CryptoError, WrongDigest
 from crypto.identity import Identity, verify
 from crypto.layout import CountField, Layout, Tensor
 from crypto.manifest import Ballot, Manifest, Opening, Refusal, Vote
 from crypto.plan import Member, Plan, Roster
 from crypto.schemes import scheme
 from crypto.wire import Signed
-from participant import setup
+from participant import agent, setup
 from participant.agent import Agent, StudyLoop, only_one
 from participant.files import write_whole
 from participant.policy import Policy, Refused
 from participant.progress import Advance, Lines
 from participant.record import Record
 from participant.settings import Config, Home, dump
-from participant.steps.desk import Desk
+from participant.steps.desk import Desk, code_of
 from participant.steps.epochs import TURN_SECONDS
+from participant.terms import RoundTerms
 
 STUDY, COORDINATOR = UUID(int=50), UUID(int=60)
 ME, NORTH, SOUTH, STRANGER = (UUID(int=number) for number in (1, 2, 3, 4))
@@ -45,7 +47,7 @@ IDENTITIES = {site: Identity.generate() for site in (ME, NORTH, SOUTH, STRANGER)
 
 
 class Result:
-    samples, seconds, loss = 40, 0.5, 0.25
+    samples, seconds, loss, state = 40, 0.5, 0.25, b""
 
     def __init__(self, vector: NDArray[np.float32]) -> None:
         self.vector = vector
@@ -57,7 +59,7 @@ class Trainer:
     samples = 40
     error: Exception | None = None
 
-    def train(self, base: NDArray[np.float32], layout: Layout, round: int, progress: Advance) -> Result:  # noqa: A002
+    def train(self, base: NDArray[np.float32], layout: Layout, terms: RoundTerms, progress: Advance) -> Result:
         progress(1, 1)
         if self.error is not None:
             raise self.error
@@ -641,6 +643,19 @@ def test_a_site_that_was_away_asks_how_its_attempt_ended(
 
 
 # --- the agent around the loops
+
+
+@pytest.mark.parametrize("error", [Refused("key-lost", "the key is not here"), WrongDigest("these are other bytes")])
+def test_what_a_look_refuses_is_said_once_each_time_and_noted_once(
+    start: Opened, home: Home, caplog: pytest.LogCaptureFixture, error: Refused | CryptoError
+) -> None:
+    desk = start().desk
+    for times in (1, 2):
+        agent._explain(desk, error)
+        said = [record.getMessage() for record in caplog.records if str(error) in record.getMessage()]
+        assert said == [f"{desk.study.name}: refused ({code_of(error)}): {error}; trying again"] * times
+    (line,) = ledgered(home, "refusal")
+    assert (line["code"], line["words"]) == (code_of(error), str(error))
 
 
 def test_one_agent_a_home(tmp_path: Path) -> None:
