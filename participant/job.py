@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
 from crypto.plan import Plan, Roster
+
+log = logging.getLogger(__name__)
 
 
 class Cancelled(Exception):
@@ -35,8 +38,13 @@ class Job:
                 self._thread = thread
 
     def run(self) -> None:
-        """Run here."""
-        self._work(self)
+        """Run here. What fails after it was called off is nobody's concern: a stopping agent closes what it works with."""
+        try:
+            self._work(self)
+        except Exception:
+            if not self._cancelled.is_set():
+                raise
+            log.debug("round %d was cut off", self.plan.round, exc_info=True)
 
     @property
     def running(self) -> bool:

@@ -48,3 +48,21 @@ def test_a_waiting_job_ends_when_it_is_called_off() -> None:
 
 def test_waiting_for_a_job_that_was_not_started_is_fine() -> None:
     job(lambda this: None).wait(0)
+
+
+def test_what_fails_once_it_was_called_off_fails_in_silence() -> None:
+    """A stopping agent waits a little, then closes its database under whatever still runs."""
+
+    def work(this: Job) -> None:
+        this.cancel()
+        raise RuntimeError("Cannot operate on a closed database")
+
+    job(work).run()
+
+
+def test_what_fails_while_it_is_wanted_is_raised() -> None:
+    def work(this: Job) -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        job(work).run()
