@@ -351,7 +351,7 @@ def test_a_bad_first_wrap_does_not_keep_a_newcomer_out(
 def test_a_lost_identity_is_enrolled_and_approved_again(
     server: Server, enrol: Enrol, study: Any, tmp_path: Path
 ) -> None:
-    made = study(expected_sites=3, rounds=2, collect_seconds=8)
+    made = study(expected_sites=3, rounds=2, collect_seconds=20)
     gates = [Gate(2), Gate(2), Gate(2)]
     hospitals = [enrol(number, hook=gate) for number, gate in enumerate(gates, 1)]
     for hospital in hospitals:
