@@ -38,7 +38,7 @@ class Job:
                 self._thread = thread
 
     def run(self) -> None:
-        """Run here. Failures after it was called off are nobody's concern: a stopping agent closes what it works with."""
+        """Run here. What fails after it was called off concerns nobody: a stopping agent closes what it works with."""
         try:
             self._work(self)
         except Exception:
