@@ -25,6 +25,10 @@ XRAY_MODALITIES = ("CR", "DX", "RG", "RF")
 LARGEST_GAP = 1.5
 IMAGE = ("SOPClassUID", "SeriesInstanceUID", "Rows")
 NEEDED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept")
+LOOKED_AT = (
+    *("Modality", "ImageType", "NumberOfFrames", "Columns"),
+    *("PhotometricInterpretation", "ImagerPixelSpacing", "PatientID"),
+)
 EXPORT_AGAIN = "Export the series again from the archive, or leave this case out"
 
 
@@ -119,6 +123,8 @@ def _has_preamble(path: Path) -> bool:
 def _header(path: Path) -> Dataset:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
+        for name in (*IMAGE, *NEEDED, *LOOKED_AT):  # converted when first looked at, so damage would show later
+            header.get(name)
     except InvalidDicomError as error:
         raise UnreadableCase(path, "is not a DICOM file (empty, or overwritten)", EXPORT_AGAIN) from error
     except Exception as error:  # a damaged file makes pydicom raise nearly anything
