@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -12,7 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from participant.data.cases import SPLITS, TABLE, Case, Split, find_cases
+from participant.data.cases import SPLITS, Split, find_cases
+from simulation.datasets.catalogue import terms_of
+from simulation.datasets.dataset import Dataset, Row
+from simulation.datasets.division import Skew, apportioned, shuffled
+from simulation.datasets.files import write_table
+from simulation.datasets.layouts import modality_of
 from simulation.federation import Hospital
 from simulation.phantoms import CT_CLASSES, SITES, XRAY_CLASSES, Difficulty, make_hospital
 
@@ -20,7 +23,6 @@ from simulation.phantoms import CT_CLASSES, SITES, XRAY_CLASSES, Difficulty, mak
 CT_MIXES = ((0.40, 0.50, 0.05, 0.05), (0.05, 0.05, 0.50, 0.40), (0.40, 0.10, 0.10, 0.40))
 #: Shares of the X-ray classes (normal, pneumonia, covid-19).
 XRAY_MIXES = ((0.60, 0.30, 0.10), (0.10, 0.50, 0.40), (0.30, 0.10, 0.60))
-HOME_SHARE = 0.6  # of a class's patients go to the hospital that sees most of it, when given cases are divided
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,6 @@ class Population:
     def of_class(self, mix: Sequence[float]) -> dict[Split, list[int]]:
         """Cases of each class in each split."""
         return {name: apportioned(mix, getattr(self, name)) for name in SPLITS}
-
-
-def apportioned(shares: Sequence[float], total: int) -> list[int]:
-    """`total` divided as the shares say, in whole cases: largest remainders first."""
-    exact = np.array(shares) / sum(shares) * total
-    counts = np.floor(exact).astype(int)
-    for index in np.argsort(counts - exact, kind="stable")[: total - counts.sum()]:
-        counts[index] += 1
-    return [int(count) for count in counts]
 
 
 def phantom_hospitals(
@@ -88,29 +81,14 @@ def split_hospitals(
         DataError: the cases cannot be found.
     """
     found = find_cases(data, classes)
+    rows = tuple(_row(case.path.resolve(), classes[case.label], case.patient, case.split) for case in found.cases)
+    dataset = Dataset(data.name, tuple(classes), rows, terms_of(data))
     rng = np.random.default_rng(seed)
-    places: dict[str, int] = {}
-    for label in range(len(classes)):
-        patients = sorted({case.patient for case in found.cases if case.label == label} - set(places))
-        for rank, patient in enumerate(rng.permutation(patients)[:limit]):
-            places[str(patient)] = _hospital_of(rank, len(patients[:limit]), label, sites)
-    at: dict[int, list[Case]] = defaultdict(list)
-    for case in found.cases:
-        if case.patient in places:
-            at[places[case.patient]].append(case)
+    places = Skew().places([patients[:limit] for patients in shuffled(dataset, rng)], sites, rng)
     hospitals = [Hospital(f"site-{number + 1}", folder / f"site-{number + 1}") for number in range(sites)]
     for number, hospital in enumerate(hospitals):
-        _write_table(hospital.data, [_row(case.path.resolve(), classes, case) for case in at[number]])
+        write_table(hospital.data, [row for row in rows if places.get(row.patient) == number])
     return hospitals
-
-
-def _hospital_of(rank: int, patients: int, label: int, sites: int) -> int:
-    """The first ones of a class go to its own hospital, the others round the rest in turn."""
-    home = label % sites
-    if rank < HOME_SHARE * patients or sites == 1:
-        return home
-    others = [site for site in range(sites) if site != home]
-    return others[rank % len(others)]
 
 
 def _write_phantom_table(root: Path, classes: Sequence[str], counts: Mapping[Split, Sequence[int]]) -> None:
@@ -119,17 +97,9 @@ def _write_phantom_table(root: Path, classes: Sequence[str], counts: Mapping[Spl
     for index, label in enumerate(classes):
         splits = [name for name in SPLITS for _ in range(counts[name][index])]
         cases = sorted((root / label).iterdir()) if splits else []
-        rows += [(f"{label}/{path.name}", label, path.stem, split) for path, split in zip(cases, splits, strict=True)]
-    _write_table(root, rows)
+        rows += [_row(path, label, path.stem, split) for path, split in zip(cases, splits, strict=True)]
+    write_table(root, rows)
 
 
-def _row(path: Path, classes: Sequence[str], case: Case) -> tuple[str, str, str, str]:
-    return str(path), classes[case.label], case.patient, case.split or ""
-
-
-def _write_table(root: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / TABLE).open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("path", "label", "patient", "split"))
-        table.writerows(rows)
+def _row(path: Path, label: str, patient: str, split: Split | None) -> Row:
+    return Row(path, label, patient, modality_of(path), split=split)
