@@ -57,6 +57,26 @@ def test_holes_are_whole_blocks_and_each_channel_has_its_own() -> None:
     assert not torch.equal(gone[0, 0], gone[0, 1])
 
 
+def test_blocks_of_one_voxel_are_dropout_and_blocks_of_the_whole_map_drop_channels() -> None:
+    """The two limits that the paper names (its section 3)."""
+    single = DropBlock3d(0.3, 1)(torch.ones(4, 8, *LARGE))
+    assert float((single == 0).float().mean()) == pytest.approx(0.3, rel=0.01)
+    assert float((single[:, :, 1:] == 0)[single[:, :, :-1] == 0].float().mean()) == pytest.approx(0.3, rel=0.02)
+    gone = DropBlock3d(0.3, 8)(torch.ones(40, 100, *SMALL)) == 0
+    assert torch.equal(gone.amin(dim=(2, 3, 4)), gone.amax(dim=(2, 3, 4)))
+    assert float(gone.float().mean()) == pytest.approx(0.3, rel=0.1)
+
+
+def test_the_share_of_starts_is_the_papers_equation_1() -> None:
+    """gamma = (1 - keep_prob) / block_size^2 * feat_size^2 / (feat_size - block_size + 1)^2, here with a third side."""
+    side, block, drop = 6, 5, 0.4
+    gamma = drop / block**3 * side**3 / (side - block + 1) ** 3
+    gone = (DropBlock3d(drop, block)(torch.ones(1, 10_000, side, side, side)) == 0).float().mean(dim=(0, 1))
+    # A corner lies in the one block that starts there, the voxels in the middle in all eight that fit into the map.
+    assert float(gone[0, 0, 0]) == pytest.approx(gamma, rel=0.12)
+    assert float(gone[2, 3, 4]) == pytest.approx(1 - (1 - gamma) ** 8, rel=0.04)
+
+
 def test_evaluation_changes_nothing() -> None:
     features = torch.rand(1, 2, *SMALL)
     block, scheduled = DropBlock3d(0.5).eval(), ScheduledDropBlock3d(0.5, 1).eval()
