@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 import models.torchvision_shim  # noqa: F401  (torchmetrics imports torchvision)
-from crypto.parameters import COUNT_LIMIT
+from crypto.parameters import COUNT_LIMIT, LOSS_UNIT
 
 # isort: split
 from torchmetrics.functional.classification import binary_auroc, multiclass_stat_scores
 
-from models.pooled import auc_of_histograms, count_fields, split_counts
+from models.pooled import score_edges
 
-__all__ = ["Metrics", "auc_of_histograms", "count_fields", "counts_of", "metrics_of", "split_counts"]
+__all__ = ["Metrics", "counts_of", "metrics_of"]
 
 Probabilities = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -53,11 +53,11 @@ def counts_of(probabilities: Probabilities, labels: Labels, bins: int) -> list[i
     classes = probabilities.shape[1]
     if len(labels) >= COUNT_LIMIT:
         raise ValueError(f"{len(labels)} cases are more than a count can carry ({COUNT_LIMIT - 1})")
-    loss = min(round(1000 * _losses(probabilities, labels).sum()), COUNT_LIMIT - 1)
+    loss = min(round(LOSS_UNIT * _losses(probabilities, labels).sum()), COUNT_LIMIT - 1)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
     scores = np.zeros((classes, 2, bins), np.int64)
-    place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    place = np.searchsorted(score_edges(classes, bins)[1:-1], probabilities, side="right")
     for name in range(classes):
         np.add.at(scores[name], ((labels != name).astype(np.int64), place[:, name]), 1)
     return [len(labels), loss, *confusion.ravel().tolist(), *scores.ravel().tolist()]
