@@ -140,9 +140,15 @@ def hint_deviation(honest: int) -> float:
     return SIGMA * math.sqrt((honest - 1) / honest)
 
 
+def carried_deviation(exposure: float) -> float:
+    """Deviation of a carried site's s and e once sums of that exposure are known (`crypto.exposure`)."""
+    return SIGMA / math.sqrt(1 + exposure)
+
+
 def problems() -> list[Problem]:
     """What an attacker may try, the weakest form of each first."""
     hints = [(f"RLWE, sum opened, {k} honest", hint_deviation(k)) for k in (2, 3, 4, 16)]
+    hints += [(f"RLWE, carried, exposure {c}", carried_deviation(c)) for c in (8, 4, 2, 1)]
     ternary, error = math.sqrt(2 / 3), 3.2
     return [
         *(Problem(name, N, 32, sigma, sigma) for name, sigma in hints),

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from coordinator.adoption import pooled
 from coordinator.rounds.work import Revealed, Work
-from coordinator.store.blobs import Blobs, Stored, model_key, part_key, sum_key
+from coordinator.server_optimiser import first_state, keeps_state, take_step
+from coordinator.store.blobs import Blobs, Stored, model_key, part_key, server_state_key, sum_key
+from coordinator.terms import Terms
 from crypto.canonical import sha256
 from crypto.ckks_public import PublicContext
 from crypto.errors import Malformed, OpeningRefused
@@ -33,7 +35,7 @@ Beat = Callable[[], None]
 
 
 class PartLost(Exception):
-    """A stored part is gone, damaged, or cannot be added, so the sum cannot be formed."""
+    """What was stored is gone or damaged, or a part cannot be added, so that nothing can come of the sum."""
 
 
 def add_up(blobs: Blobs, work: Work, beat: Beat, public: PublicContext | None = None) -> float:
@@ -89,12 +91,14 @@ def reveal(
         add_up(blobs, work, beat)
         totals = _totals(blobs, work, beat)
     opened = by_name.reveal(plan, work.layout, totals, secret_sum, contributors)
-    bounds, model, counts = list(plan.bounds), None, opened.counts
+    bounds, model, state, counts = list(plan.bounds), None, None, opened.counts
     if opened.mean is not None:
+        state = _optimise(blobs, work, opened.mean)
         stored = _write_model(blobs, work, opened.mean)
         model = (stored.sha256, stored.size)
-        bounds = adapt_bounds(bounds, counts.clipped, work.layout, contributors, lowest_bounds)
-    return Revealed(model, bounds, *pooled(counts, work.layout), time.perf_counter() - started)
+        if plan.origin is None:  # else what was made under these bounds may still be carried
+            bounds = adapt_bounds(bounds, counts.clipped, work.layout, contributors, lowest_bounds)
+    return Revealed(model, bounds, *pooled(counts, work.layout), time.perf_counter() - started, state)
 
 
 def _add_part(blobs: Blobs, work: Work, number: int, size: int, public: PublicContext | None) -> None:
@@ -102,7 +106,7 @@ def _add_part(blobs: Blobs, work: Work, number: int, size: int, public: PublicCo
     buffer = memoryview(bytearray(size))
     for signed in work.ballot.manifests:
         manifest = signed.message
-        key = part_key(work.round_id, manifest.site, "body", number)
+        key = part_key(work.places.get(manifest.site, work.round_id), manifest.site, "body", number)
         part = _read_part(blobs, key, manifest.parts[number], buffer)
         try:
             adder.add(part)
@@ -146,7 +150,39 @@ def _opened_parts(
         yield part
 
 
+def _optimise(blobs: Blobs, work: Work, mean: NDArray[np.float32]) -> str | None:
+    """Put the server optimiser's step in the mean's place.
+
+    Returns:
+        The digest of what it remembers for the next round, if anything: the same, however often this is repeated.
+    """
+    rule = Terms.of(work.recipe).server
+    if rule.plain:
+        return None
+    state = _former_state(blobs, work) if work.server_state else first_state(rule, work.layout)
+    take_step(rule, work.layout, mean, state)
+    if not keeps_state(rule):
+        return None
+    digest = sha256(memoryview(state))
+    blobs.put_bytes(server_state_key(work.plan.study, digest), memoryview(state))
+    return digest
+
+
+def _former_state(blobs: Blobs, work: Work) -> bytearray:
+    key = server_state_key(work.plan.study, work.server_state or "")
+    try:
+        with blobs.open(key) as file:
+            state = bytearray(blobs.size(key))
+            file.readinto(state)  # type: ignore[attr-defined]
+    except FileNotFoundError:
+        raise PartLost(f"the server optimiser's state {key} is not in the blob store any more: restore it") from None
+    if sha256(memoryview(state)) != work.server_state:
+        raise PartLost(f"the server optimiser's state {key} was damaged in the blob store: restore it")
+    return state
+
+
 def _write_model(blobs: Blobs, work: Work, mean: NDArray[np.float32]) -> Stored:
     plan = work.plan
-    data = next_model(blobs.read(model_key(plan.base_model)), work.layout, mean, work.recipe, plan.study, plan.round)
+    start = blobs.read(model_key(plan.origin or plan.base_model))
+    data = next_model(start, work.layout, mean, work.recipe, plan.study, plan.round)
     return blobs.put_bytes(model_key(sha256(data)), data)

@@ -205,9 +205,10 @@ class Conductor:
             case Fail(reason):
                 self._store.run("fail round", lambda s: rounds.fail(s, lease, reason, now))
             case Sweep():
-                for folder in self._store.read("find leftovers", lambda s: rounds.leftovers(s, lease.round_id)):
+                folders = self._store.read("find leftovers", lambda s: rounds.leftovers(s, lease.round_id))
+                for folder in folders:
                     self._blobs.delete_prefix(folder)
-                self._store.run("sweep round", lambda s: rounds.record_sweep(s, lease, now))
+                self._store.run("sweep round", lambda s: rounds.record_sweep(s, lease, folders, now))
 
     def _aggregate(self, lease: Lease) -> None:
         work = self._store.read("read ballot", lambda s: rounds.work(s, lease.round_id))

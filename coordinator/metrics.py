@@ -1,64 +1,81 @@
-"""From the counts pooled over all sites to measures; numpy alone.
+"""From the counts pooled over all sites to measures, as JSON, in words and as curves.
 
-Counts are named in the layout: `cases` (), `loss` () in thousandths, `confusion` (C, C) with the truth in rows,
-`scores` (C, 2, bins): for each class histograms over [0, 1] of its probability, first of its own cases, then of all
-others.
+What they are is computed by `models.pooled`, numbers without torch, as sites and simulations do (docs/decisions/0011).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from crypto.layout import Counts
+from models.pooled import Interval, Roc, figures, roc_of_histograms
 
-_LOSS_UNIT: Final = 1000
+__all__ = ["BY_CLASS", "Roc", "at", "class_names", "in_words", "measures", "roc_curves"]
+
+#: The measures that have one value a class, as `measures` names them, and what people call them.
+BY_CLASS: Final = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 
 
-def measures(counts: dict[str, Counts]) -> dict[str, Any]:
-    """What the counts say, as JSON; what they do not tell (a class without cases, no such field) is None or left out.
+def measures(counts: Mapping[str, Counts]) -> dict[str, Any]:
+    """What the counts say, as JSON (docs/wire.md); what they do not tell, as of a class without cases, is None.
 
-    `loss` and `accuracy` are means over all sites' cases, `sensitivity`, `specificity` and `auc` have one value a
-    class, `macro_auc` is the mean over the classes that have one.
+    `intervals` has [low, high] of 95 % for each measure that has one, in the measure's own shape.
     """
-    found: dict[str, Any] = {}
-    cases = int(counts["cases"]) if "cases" in counts else None
-    if cases is not None:
-        found["cases"] = cases
-    if cases and "loss" in counts:
-        found["loss"] = int(counts["loss"]) / _LOSS_UNIT / cases
-    if "confusion" in counts:
-        found |= _of_confusion(counts["confusion"])
-    if "scores" in counts:
-        areas = [histogram_auc(positive, negative) for positive, negative in counts["scores"]]
-        defined = [area for area in areas if area is not None]
-        found |= {"auc": areas, "macro_auc": sum(defined) / len(defined) if defined else None}
-    return found
-
-
-def histogram_auc(positive: Counts, negative: Counts) -> float | None:
-    """Area under the ROC curve from score histograms [bins]: the chance that a case of the class scores above another,
-    cases in one bin counting one half. None without cases on either side.
-    """
-    pairs = int(positive.sum()) * int(negative.sum())
-    if pairs == 0:
-        return None
-    lower = np.cumsum(negative) - negative
-    return float(np.dot(positive, lower + negative / 2) / pairs)
-
-
-def _of_confusion(confusion: Counts) -> dict[str, Any]:
-    right, truth, called, total = np.diag(confusion), confusion.sum(1), confusion.sum(0), int(confusion.sum())
-    others = total - truth
+    found = figures(counts)
+    whole = {"accuracy": found.accuracy, "macro_auc": found.macro_auc}
+    by_class = {name: [getattr(each, name) for each in found.classes] for name in BY_CLASS}
     return {
-        "accuracy": _share(int(right.sum()), total),
-        "sensitivity": [_share(*pair) for pair in zip(right.tolist(), truth.tolist(), strict=True)],
-        "specificity": [
-            _share(*pair) for pair in zip((others - called + right).tolist(), others.tolist(), strict=True)
-        ],
+        "cases": found.cases,
+        "class_cases": [each.cases for each in found.classes],
+        "loss": found.loss,
+        **{name: _value(each) for name, each in whole.items()},
+        **{name: [_value(each) for each in intervals] for name, intervals in by_class.items()},
+        "macro_sensitivity": found.macro_sensitivity,
+        "macro_specificity": found.macro_specificity,
+        "auc_margin": [each.auc_margin for each in found.classes],
+        "intervals": {name: _ends(each) for name, each in whole.items()}
+        | {name: [_ends(each) for each in intervals] for name, intervals in by_class.items()},
     }
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def in_words(found: Mapping[str, Any] | None, name: str, place: int | None = None) -> str:
+    """A measure with its interval, as "0.906 (0.861 to 0.938)"; with `place`, that of the class there.
+
+    Rounds measured before there were intervals have none. Empty where there is no such measure.
+    """
+    value, ends = at(found, name, place)
+    if value is None:
+        return ""
+    return f"{value:.3f} ({ends[0]:.3f} to {ends[1]:.3f})" if ends else f"{value:.3f}"
+
+
+def at(found: Mapping[str, Any] | None, name: str, place: int | None = None) -> tuple[float | None, list[float] | None]:
+    """The same as numbers: the value, and the ends of its interval."""
+    value, ends = ((each or {}).get(name) for each in (found, (found or {}).get("intervals")))
+    if place is None:
+        return value, ends
+    return value[place] if value else None, ends[place] if ends else None
+
+
+def class_names(recipe: Mapping[str, Any], classes: int) -> list[str]:
+    """Of so many classes, from a study's recipe; numbers where it names others."""
+    names = recipe.get("network", {}).get("classes")
+    if isinstance(names, list) and len(names) == classes:
+        return [str(name) for name in names]
+    return [f"class {number}" for number in range(1, classes + 1)]
+
+
+def roc_curves(scores: Sequence[Any]) -> list[Roc | None]:
+    """Of each class, from the pooled `scores` [C, 2, bins]; None without cases on either side."""
+    return [roc_of_histograms(positives, negatives) for positives, negatives in np.array(scores, np.int64)]
+
+
+def _value(interval: Interval | None) -> float | None:
+    return None if interval is None else interval.value
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,21 +11,28 @@ from sqlalchemy.orm import Session
 
 from coordinator import model_files
 from coordinator.api.values import Study, StudyWish
-from coordinator.store import epochs, history, memberships, studies, tables
+from coordinator.metrics import BY_CLASS, class_names, in_words
+from coordinator.store import beginnings, epochs, history, memberships, studies, tables
+from coordinator.store.beginnings import Beginning
 from coordinator.terminal import AsJson, ConfigFile, DataDir, actor, opened, out, print_json, print_table
+from crypto.parameters import DEFAULT_MINIMUM_CONTRIBUTORS
 from crypto.schemes import SCHEMES
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help="Create studies and steer them.")
 _SCHEMES = "Aggregation scheme. " + " ".join(f"{name}: {each.trust}" for name, each in SCHEMES.items())
+_BOTH = "'--model' / '--from'"
 Reference = Annotated[str, typer.Argument(metavar="STUDY", help="Its name, its id, or the id's beginning.")]
 
 
 @app.command("create")
 def study_create(
-    model: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="As `pleura-participant model new` wrote it.")
-    ],
     name: Annotated[str, typer.Option(help="What people call the study.")],
+    model: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="As `pleura-participant model new` wrote it.")
+    ] = None,
+    earlier: Annotated[
+        str | None, typer.Option("--from", metavar="STUDY[:ROUND]", help="Or begin with a model of that study.")
+    ] = None,
     scheme: Annotated[str, typer.Option(help=_SCHEMES)] = "lwe-ckks",
     release: Annotated[
         str, typer.Option(help="Who can read the models: open, also this coordinator; members, the hospitals alone.")
@@ -32,7 +40,7 @@ def study_create(
     rounds: Annotated[int | None, typer.Option(help="Training rounds (else the recipe's).")] = None,
     minimum_contributors: Annotated[int | None, typer.Option(help="Fewest contributors (else the recipe's).")] = None,
     expected_sites: Annotated[int | None, typer.Option(help="Wait for so many sites before the first round.")] = None,
-    weighting: Annotated[str | None, typer.Option(help="samples or equal (else the recipe's).")] = None,
+    weighting: Annotated[str | None, typer.Option(help="samples, equal or dynamic (else the recipe's).")] = None,
     k_max: Annotated[int | None, typer.Option(help="Most contributors a round has room for.")] = None,
     collect_seconds: Annotated[int, typer.Option(help="Time to train and upload.")] = 3600,
     vote_seconds: Annotated[int, typer.Option(help="Time to vote for the ballot.")] = 300,
@@ -41,10 +49,12 @@ def study_create(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a first model and make a study of it, in state draft."""
+    """Make a study, in state draft, of a first model or of one that another study made, whose recipe it then has."""
+    if (model is None) == (earlier is None):
+        raise typer.BadParameter("give either a model's file or the study whose model it begins with", param_hint=_BOTH)
     asked = {
         "name": name,
-        "model": "0" * 64,  # known once the file is taken; the rest is checked before
+        "model": "0" * 64,  # known once it is taken or found; the rest is checked before
         "scheme": scheme,
         "release": release,
         "rounds": rounds,
@@ -59,13 +69,22 @@ def study_create(
     with opened(data_dir, config) as services:
         wish = StudyWish.model_validate(asked)
         now = services.clock.now()
-        row = model_files.take(services.store, services.blobs, model, actor(), now)
-        file = model_files.stored(services.blobs, row.digest)
-        wishes = wish.model_copy(update={"model": row.digest}).wishes()
+        if model is not None:
+            found = Beginning(model_files.take(services.store, services.blobs, model, actor(), now).digest)
+        else:
+            found = services.store.read("find model", lambda session: _found(session, earlier or ""))
+        file, wishes = model_files.stored(services.blobs, found.model), wish.wishes(found)
         study = services.store.run(
             "create study", lambda session: studies.create(session, wishes, file.layout, file.recipe, actor(), now)
         )
     _print_study(study, as_json)
+
+
+def _found(session: Session, earlier: str) -> Beginning:
+    name, _, number = earlier.rpartition(":")
+    if not name or not number.isdecimal():
+        name, number = earlier, ""
+    return beginnings.of_round(session, studies.by_reference(session, name), int(number) if number else None)
 
 
 def _move(action: studies.Action, reference: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
@@ -152,17 +171,25 @@ def study_show(study: Reference, data_dir: DataDir = None, config: ConfigFile = 
     print_table(
         ("Round", "Attempt", "State", "Contributors", "MB", "Macro AUC", "Loss", "Reason"), map(_round_row, rounds)
     )
+    measured = [entry for entry in rounds if entry["state"] == "complete" and entry["metrics"]]
+    if measured:
+        out.print(f"by class, as of round {measured[-1]['round']}; 95 % intervals in brackets")
+        print_table(("Class", *BY_CLASS.values()), _class_rows(row.recipe, measured[-1]["metrics"]))
+
+
+def _class_rows(recipe: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for place, name in enumerate(class_names(recipe, len(found.get("auc") or ()))):
+        yield (name, *(in_words(found, key, place) for key in BY_CLASS))
 
 
 def _round_row(entry: dict[str, Any]) -> tuple[str, ...]:
-    metrics = entry["metrics"] or {}
     return (
         f"{entry['round']}{' (evaluation)' if entry['kind'] == 'evaluation' else ''}",
         str(entry["attempt"]),
         entry["state"],
         str(len(entry["contributors"])),
         f"{entry['bytes_received'] / 1e6:.1f}",
-        *(f"{value:.3f}" if (value := metrics.get(name)) is not None else "" for name in ("macro_auc", "loss")),
+        *(in_words(entry["metrics"], name) for name in ("macro_auc", "loss")),
         entry["reason"] or "",
     )
 
@@ -182,3 +209,9 @@ def _print_study(row: tables.Study, as_json: bool) -> None:
         f"at least {row.minimum_contributors} contributors; model {row.current_model[:12]}{held}"
     )
     out.print(f"{row.scheme}: {SCHEMES[row.scheme].trust}", markup=False)
+    if row.minimum_contributors < DEFAULT_MINIMUM_CONTRIBUTORS:
+        out.print(
+            f"Sums of {row.minimum_contributors} contributors are opened: where two contribute, each can subtract its "
+            "own part and learns the other's. Every site is told; one whose policy demands more does not join.",
+            markup=False,
+        )

@@ -15,7 +15,7 @@ from crypto.errors import InvalidSignature, Malformed, WrongDigest
 from crypto.identity import PublicIdentity, verify
 from crypto.manifest import Answer, Ballot, BodyOpening, Manifest, Opening, ShareOpening, Vote
 from crypto.outcome import Outcome, SealedAnswer
-from crypto.plan import Plan, Roster, SchemeName, draw
+from crypto.plan import Carried, Plan, Roster, SchemeName, draw
 from crypto.wire import Signed
 
 R = TypeVar("R", bound=Vote | Answer | SealedAnswer | Outcome)  # replies to a ballot
@@ -28,16 +28,18 @@ class CheckedBallot:
     Attributes:
         digest: the ballot's, to vote on.
         contributors: site ids, sorted as in the ballot.
+        fresh: how many of them contributed to this very plan; the others are carried.
         own_missing: this site sent a manifest that the ballot leaves out. It may still vote, and records it.
     """
 
     digest: str
     contributors: tuple[UUID, ...]
+    fresh: int
     own_missing: bool
 
 
 def check_roster(plan: Plan, roster: Roster) -> Roster:
-    """The roster, if it is the plan's, its members' keys are keys, and every expected site is a member.
+    """The roster, if it is the plan's, its members' keys are keys, every expected site is a member and no carried one.
 
     Raises:
         WrongDigest: another roster than the plan names.
@@ -55,6 +57,10 @@ def check_roster(plan: Plan, roster: Roster) -> Roster:
         raise Malformed("the plan asks other members for contributions than those that its draw gives")
     if plan.threshold is not None and plan.threshold > len(roster.members):
         raise Malformed(f"the plan wants shares of {plan.threshold} sites; its roster has {len(roster.members)}")
+    for carried in plan.carried:
+        PublicIdentity.of_member(carried.member)
+        if roster.member(carried.member.site) is not None:
+            raise Malformed(f"the plan carries a contribution of {carried.member.name}, which is on its roster")
     return roster
 
 
@@ -99,25 +105,43 @@ def check_approval(signed: Signed[Approval], roster: Roster) -> Approval:
 
 
 def check_manifest(signed: Signed[Manifest], plan: Plan, roster: Roster) -> Manifest:
-    """The manifest, if an expected member signed it for this plan.
+    """The manifest, if an expected member signed it for this plan, or the plan carries it and its leaver signed it.
 
     Raises:
-        WrongDigest: it is for another plan.
+        WrongDigest: it is for another plan, and this one does not carry it.
         Malformed: its site is not expected, or it lists more or fewer key parts than the scheme has.
         InvalidSignature: another site signed it, or it was changed.
     """
     manifest = signed.message
-    if manifest.plan != plan.digest:
-        raise WrongDigest(f"the manifest of site {manifest.site} is for another plan than this attempt's")
-    if manifest.site not in plan.expected:
-        raise Malformed(f"site {manifest.site} is not among those whose contribution the plan expects")
+    carried = carried_as(manifest, plan)
+    author = _expected(manifest, plan, roster) if carried is None else PublicIdentity.of_member(carried.member)
     wanted = key_part_count(plan, roster)
     if len(manifest.key_parts) != wanted:
         raise Malformed(
             f"the manifest of site {manifest.site} lists {len(manifest.key_parts)} key parts, "
             f"a contribution under {plan.scheme} has {wanted}"
         )
-    return verify(_author(manifest.site, roster), signed)
+    return verify(author, signed)
+
+
+def carried_as(manifest: Manifest, plan: Plan) -> Carried | None:
+    """The plan's entry for this very manifest; None for a contribution to the plan itself.
+
+    Raises:
+        Malformed: the plan carries it as another site's.
+    """
+    carried = next((each for each in plan.carried if each.manifest == manifest.digest), None)
+    if carried is not None and carried.member.site != manifest.site:
+        raise Malformed(f"the plan carries the manifest of site {manifest.site} as that of {carried.member.name}")
+    return carried
+
+
+def _expected(manifest: Manifest, plan: Plan, roster: Roster) -> PublicIdentity:
+    if manifest.plan != plan.digest:
+        raise WrongDigest(f"the manifest of site {manifest.site} is for another plan than this attempt's")
+    if manifest.site not in plan.expected:
+        raise Malformed(f"site {manifest.site} is not among those whose contribution the plan expects")
+    return _author(manifest.site, roster)
 
 
 def key_part_count(plan: Plan, roster: Roster) -> int:
@@ -137,27 +161,37 @@ def check_ballot(
     Raises:
         WrongDigest: the ballot, or a manifest in it, is for another plan; or the roster is not the plan's.
         InvalidSignature: a manifest is not by the member it names.
-        Malformed: too few or too many contributors, a site that is not expected, or another manifest under this
-            site's name than the one it signed.
+        Malformed: too few contributors to this plan or too many in all, a site that is not expected, a carried
+            contribution left out, or another manifest under this site's name than the one it signed.
     """
     _check_named(plan, roster)
     if ballot.plan != plan.digest:
         raise WrongDigest("this ballot is for another plan than the one this site accepted last")
     manifests = [check_manifest(signed, plan, roster) for signed in ballot.manifests]
-    demanded = max(plan.minimum_contributors, own_minimum)
-    if not demanded <= len(manifests) <= plan.k_max:
-        raise Malformed(
-            f"the ballot has {len(manifests)} contributors; at least {demanded} are demanded "
-            f"(plan {plan.minimum_contributors}, this site {own_minimum}) and at most {plan.k_max} admitted"
-        )
+    fresh = sum(carried_as(manifest, plan) is None for manifest in manifests)
+    _check_numbers(plan, fresh, len(manifests) - fresh, own_minimum)
     listed = next((manifest for manifest in manifests if manifest.site == me), None)
     if listed is not None and listed != own_manifest:
         raise Malformed("the ballot lists a manifest under this site's name that is not the one it signed and kept")
     return CheckedBallot(
         ballot.digest,
         tuple(manifest.site for manifest in manifests),
+        fresh,
         own_missing=listed is None and own_manifest is not None,
     )
+
+
+def _check_numbers(plan: Plan, fresh: int, carried: int, own_minimum: int) -> None:
+    """What is carried hides nobody's update of this round, so the minimum is one of the fresh contributions."""
+    demanded = max(plan.minimum_contributors, own_minimum)
+    if fresh < demanded or fresh + carried > plan.k_max:
+        also = f", and {carried} carried" if carried else ""
+        raise Malformed(
+            f"the ballot has {fresh} contributors{also}; at least {demanded} are demanded "
+            f"(plan {plan.minimum_contributors}, this site {own_minimum}) and at most {plan.k_max} admitted"
+        )
+    if carried != len(plan.carried):
+        raise Malformed(f"the ballot lists {carried} of the {len(plan.carried)} contributions that its plan carries")
 
 
 def check_reply(signed: Signed[R], ballot_digest: str, roster: Roster) -> R:

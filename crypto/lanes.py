@@ -253,7 +253,8 @@ class OpenedCounts:
     """The pooled counts of a round, each summed over its contributors.
 
     Attributes:
-        capped_samples: sum of min(n_i, n_max); divided by n_max it is the sum of the weights.
+        capped_samples: sum of min(n_i, n_max), under dynamic weights of each site's share of it; divided by n_max it
+            is the sum of the weights, unless all weigh alike.
         samples: sum of n_i.
         clipped: clipped coordinates for each tensor.
         recipe: the recipe's counts in the layout's order.
@@ -271,9 +272,9 @@ class OpenedCounts:
         return cls(capped, samples, tuple(rest[:tensors]), tuple(rest[tensors:]))
 
 
-def count_vector(samples: int, n_max: int, clipped: Sequence[int], recipe_counts: Sequence[int]) -> list[int]:
-    """The counts of one contribution in the order in which they are sealed."""
-    return [min(samples, n_max), samples, *clipped, *recipe_counts]
+def count_vector(samples: int, limit: int, clipped: Sequence[int], recipe_counts: Sequence[int]) -> list[int]:
+    """The counts of one contribution in the order in which they are sealed. `limit`: the most samples it weighs as."""
+    return [min(samples, limit), samples, *clipped, *recipe_counts]
 
 
 def check_bounds(bounds: Sequence[float], layout: Layout) -> None:

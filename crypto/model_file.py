@@ -29,7 +29,7 @@ def next_model(
     """The base model plus the mean update, as a file that says which study and round made it.
 
     Args:
-        base: the base model's file.
+        base: the file of the model that updates are relative to.
         mean: float32 [layout.size]. The sum takes its place, so that a model is not in memory once more than needed.
         recipe: the study's, passed on unread.
 

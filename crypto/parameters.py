@@ -8,6 +8,7 @@ from typing import Final
 N: Final = 2048
 SIGMA: Final = 4.0  # centred binomial of 2 x 32 bits: variance 16
 SECRET_BOUND: Final = 32  # its largest absolute value
+CARRY_LIMIT: Final = 4.0  # of 1 / fresh contributors, over the sums that one contribution is in (docs/decisions/0009)
 
 # --- Parts: what is uploaded, stored, hashed and resumed as one piece.
 PART_POLYNOMIALS: Final = 512
@@ -19,8 +20,10 @@ K_LIMIT: Final = 1024  # most contributors any plan may admit
 CANARIES: Final = 64
 COUNT_LIMIT: Final = 1 << 24  # a count has to stay below, so that three digits hold it
 COUNT_DIGITS: Final = 3
+LOSS_UNIT: Final = 1000  # the count `loss` is a sum of cross entropies in thousandths of a nat
 PARAMETER_BOUND: Final = 1.0  # first bound of a tensor's update; adapts in public
 BUFFER_BOUND: Final = 64.0
+CARRY_BOUND: Final = 4.0  # of a parameter where it holds for a whole study: updates are relative to its first model
 
 # --- CKKS for key parts: 2,048 slots hold the 2,048 coefficients of one secret.
 CKKS_DEGREE: Final = 4096

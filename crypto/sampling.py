@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 
 import numpy as np
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 from crypto.parameters import N
+from crypto.randomness import random_bytes
 
 KEY_BYTES = 32
 _BLOCK = 16  # bytes of one AES block, and of one step of the counter
@@ -20,7 +20,7 @@ _SAMPLES = 1 << 16  # samples drawn at a time: 512 KiB of keystream stay in the 
 
 def fresh_key() -> bytes:
     """A new AES-256 key from the operating system."""
-    return os.urandom(KEY_BYTES)
+    return random_bytes(KEY_BYTES)
 
 
 def keystream(key: bytes, start_byte: int, length: int) -> NDArray[np.uint8]:

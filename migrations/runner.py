@@ -38,7 +38,7 @@ def run(url: str, task: Callable[[Config], object]) -> None:
     """An alembic command, in one transaction on one connection of its own."""
     store = Store(url)
     try:
-        with as_file(files("migrations")) as folder, store.writer() as connection:
+        with as_file(files("migrations")) as folder, store.migrating() as connection:
             config = Config()
             config.set_main_option("script_location", str(folder).replace("%", "%%"))
             config.set_main_option("path_separator", "os")

@@ -1,17 +1,18 @@
 """Between a network's state_dict and one flat float32 vector, and models as files (safetensors, nothing is unpickled).
 
 What is shared: parameters and float buffers, in state_dict order. What stays home: integer buffers (batch counts,
-schedule steps) and what is frozen.
+schedule steps), what is frozen and what is local. With SCAFFOLD (Karimireddy et al. 2020) the shared control variates
+lie behind the network's own tensors, one "control/NAME" for each shared parameter NAME; they are no part of a network.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,10 +24,12 @@ from torch import nn
 from crypto.canonical import canonical, parse
 from crypto.errors import Malformed
 from crypto.layout import CountField, Layout, Tensor
+from models.pooled import count_fields
 from models.recipe import Recipe
 from models.recipe_problems import RecipeError
 
 FORMAT = "pleura/model/v1"
+CONTROL: Final = "control/"
 Vector = NDArray[np.float32]
 
 
@@ -47,46 +50,71 @@ def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
             parameter.requires_grad_(False)
 
 
-def layout_of(model: nn.Module, frozen: Sequence[str] = (), counts: tuple[CountField, ...] = ()) -> Layout:
-    """What of `model` travels. `frozen`: shell patterns (`features.*`) of names that do not.
+def layout_of(
+    model: nn.Module,
+    frozen: Sequence[str] = (),
+    counts: tuple[CountField, ...] = (),
+    *,
+    local: Sequence[str] = (),
+    scaffold: bool = False,
+) -> Layout:
+    """What of `model` travels. `frozen`, `local`: shell patterns (`features.*`) of names that do not.
 
     Raises:
-        LayoutMismatch: a pattern that matches nothing.
+        LayoutMismatch: a pattern that matches nothing, or a tensor that would be both frozen and local.
     """
-    _check_patterns(model, frozen)
+    _check_patterns(model, [*frozen, *local])
+    _check_apart(model, frozen, local)
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     tensors = [
         Tensor(name, tuple(value.shape), "parameter" if name in parameters else "buffer")
         for name, value in model.state_dict().items()
-        if value.is_floating_point() and not _matches(name, frozen)
+        if value.is_floating_point() and not _matches(name, (*frozen, *local))
     ]
+    if scaffold:
+        tensors += [Tensor(CONTROL + t.name, t.shape, t.kind) for t in tensors if t.kind == "parameter"]
     return Layout(tuple(tensors), counts)
 
 
+def study_layout(model: nn.Module, recipe: Recipe) -> Layout:
+    """What of the recipe's network travels in its studies, the counts of its evaluation included.
+
+    Raises:
+        LayoutMismatch: as `layout_of`.
+    """
+    network = recipe.network
+    counts = count_fields(len(network.classes), recipe.evaluation.bins)
+    return layout_of(model, network.frozen, counts, local=network.local, scaffold=recipe.federation.scaffold)
+
+
+def controls(layout: Layout) -> Iterator[tuple[str, slice]]:
+    """The name of each parameter that has a control variate, and the variate's place in the flat vector."""
+    for tensor, place in layout.slices():
+        if tensor.name.startswith(CONTROL):
+            yield tensor.name.removeprefix(CONTROL), place
+
+
 def to_vector(model: nn.Module, layout: Layout) -> Vector:
-    """The shared values as one vector (layout.size,), each tensor in C order.
+    """The shared values as one vector (layout.size,), each tensor in C order; control variates are 0, as at the start.
 
     Raises:
         LayoutMismatch: the model lacks a tensor or has it in another shape.
     """
-    vector = np.empty(layout.size, np.float32)
-    shared = _shared(model, layout)
-    for tensor, place in layout.slices():
-        vector[place] = shared[tensor.name].to("cpu", torch.float32).reshape(-1).numpy()
+    vector = np.zeros(layout.size, np.float32)
+    for value, place in _shared(model, layout):
+        vector[place] = value.to("cpu", torch.float32).reshape(-1).numpy()
     return vector
 
 
 def load_vector(model: nn.Module, layout: Layout, vector: Vector) -> None:
-    """Puts a vector's values into the model; what is not in the layout stays as it is.
+    """Puts a vector's values into the model; what is not in the layout stays as it is, control variates go nowhere.
 
     Raises:
         LayoutMismatch: another type or size, a value that is not finite, or another network; the model is unchanged.
     """
     check_vector(layout, vector)
-    shared = _shared(model, layout)
-    for tensor, place in layout.slices():
-        values = torch.from_numpy(vector[place].copy()).reshape(tensor.shape)
-        shared[tensor.name].copy_(values)
+    for value, place in _shared(model, layout):
+        value.copy_(torch.from_numpy(vector[place].copy()).reshape(value.shape))
 
 
 def check_vector(layout: Layout, vector: Vector) -> None:
@@ -107,13 +135,17 @@ def check_vector(layout: Layout, vector: Vector) -> None:
     )
 
 
-def local_state(model: nn.Module, layout: Layout) -> dict[str, torch.Tensor]:
-    """Copies of what a layout leaves out: what a site has to keep from round to round. For `load_local_state`."""
+def local_state(model: nn.Module, layout: Layout, frozen: Sequence[str] = ()) -> dict[str, torch.Tensor]:
+    """Copies of what is neither shared nor frozen: what a site keeps from round to round. For `load_local_state`."""
     shared = {tensor.name for tensor in layout.tensors}
-    return {name: value.detach().clone() for name, value in model.state_dict().items() if name not in shared}
+    return {
+        name: value.detach().clone()
+        for name, value in model.state_dict().items()
+        if name not in shared and not _matches(name, frozen)
+    }
 
 
-def load_local_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+def load_local_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """Puts back what `local_state` took.
 
     Raises:
@@ -194,17 +226,21 @@ def _header(tensor: Any) -> tuple[str, tuple[int, ...]]:
     return tensor.get_dtype(), tuple(tensor.get_shape())
 
 
-def _shared(model: nn.Module, layout: Layout) -> dict[str, torch.Tensor]:
-    """The model's own tensors of the layout, detached: writing to them writes to the model."""
+def _shared(model: nn.Module, layout: Layout) -> list[tuple[torch.Tensor, slice]]:
+    """The model's own tensors of the layout, detached, each with its place: writing to them writes to the model."""
     own = model.state_dict()
-    for tensor in layout.tensors:
+    found = []
+    for tensor, place in layout.slices():
+        if tensor.name.startswith(CONTROL):
+            continue
         if tensor.name not in own:
             raise LayoutMismatch(f"this network has no tensor {tensor.name}; the layout is another network's")
         if tuple(own[tensor.name].shape) != tensor.shape:
             raise LayoutMismatch(
                 f"{tensor.name} has shape {tuple(own[tensor.name].shape)} here, {tensor.shape} in the layout"
             )
-    return own
+        found.append((own[tensor.name], place))
+    return found
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -215,6 +251,10 @@ def _check_patterns(model: nn.Module, patterns: Iterable[str]) -> None:
     names = list(model.state_dict())
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise LayoutMismatch(
-                f"no tensor's name matches the frozen pattern {pattern!r}; names are such as {names[0]!r}"
-            )
+            raise LayoutMismatch(f"no tensor's name matches the pattern {pattern!r}; names are such as {names[0]!r}")
+
+
+def _check_apart(model: nn.Module, frozen: Sequence[str], local: Sequence[str]) -> None:
+    for name in model.state_dict():
+        if _matches(name, frozen) and _matches(name, local):
+            raise LayoutMismatch(f"{name} cannot be frozen and local: what is local is trained; correct a pattern")

@@ -88,9 +88,13 @@ def unknown(key: str, known: Sequence[str]) -> Problem:
 
 def nearest(word: str, known: Sequence[str], otherwise: Sequence[str] | None = None) -> str:
     """What was probably meant; `otherwise` (everything known) where nothing comes near."""
-    by_last = {key.rpartition(".")[2]: key for key in known}
-    last = word.rpartition(".")[2]
-    close = [by_last[name] for name in difflib.get_close_matches(last, list(by_last), n=2, cutoff=0.75)]
+    section, _, last = word.rpartition(".")
+    by_last: dict[str, str] = {}
+    for key in sorted(known, key=lambda key: key.rpartition(".")[0] != section):  # its own section's before the others'
+        by_last.setdefault(key.rpartition(".")[2], key)
+    initials = "".join(part[:1] for part in last.split("_"))
+    close = [by_last[initials]] if initials in by_last else []
+    close += [by_last[name] for name in difflib.get_close_matches(last, list(by_last), n=2, cutoff=0.75)]
     # A wrong key resembles its own section, which helps nobody.
     close += difflib.get_close_matches(word, [key for key in known if not word.startswith(f"{key}.")], n=1)
     if close:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from crypto.canonical import sha256
 from crypto.errors import CryptoError, Malformed
+from crypto.parameters import DEFAULT_MINIMUM_CONTRIBUTORS
 from crypto.plan import Plan, Roster
 from participant.client import LONGEST_WAIT
 from participant.documents import Study, Task
@@ -21,6 +22,7 @@ from participant.job import Job
 from participant.policy import Refused, recipe_name
 from participant.session import Patience, Problem, Unreachable
 from participant.steps.ballots import tend_ballot
+from participant.steps.carrying import COUNTS_ON
 from participant.steps.contribute import accept, contribute
 from participant.steps.desk import Desk, Site, code_of
 from participant.steps.endings import tend_endings
@@ -38,6 +40,10 @@ _GRACE: Final = 3.0  # seconds a stopping agent waits for its threads; whatever 
 
 Until = Literal["stopped", "finished", "once"]
 _OVER: Final = ("finished", "stopped")
+_SMALL_SUMS: Final = (
+    "sums of {least} contributors are opened in this study. Where two contribute, each can subtract its own part and "
+    "learns the other's update and counts. To take no part in such sums: `minimum_contributors` = 3 in policy.toml"
+)
 
 
 class Stopping(Exception):
@@ -250,8 +256,9 @@ def _join(site: Site, study: Study) -> Desk | None:
     """Become a member, if the policy allows it, the study still takes sites, and nobody here left it."""
     if site.record.has_left(study.id):
         return None
+    least = study.minimum_contributors
     try:
-        site.policy.check_study(recipe_name(study.recipe), study.scheme, study.minimum_contributors)
+        site.policy.check_study(recipe_name(study.recipe), study.scheme, least)
         site.policy.check_release(study.release)
         desk = Desk(site, study)
         site.record.pin(study.id, study.recipe_digest, study.layout_digest, study.scheme, study.release)
@@ -265,8 +272,15 @@ def _join(site: Site, study: Study) -> Desk | None:
         if study.state in _OVER:
             return None
         site.client.join(study.id)
-        desk.note("joined", name=study.name, recipe=study.recipe_digest)
+        desk.note("joined", name=study.name, recipe=study.recipe_digest, minimum_contributors=least)
         desk.say(f"joined ({study.rounds} rounds, {desk.layout.size:,} values, {study.scheme})")
+        if least < DEFAULT_MINIMUM_CONTRIBUTORS:
+            words = _SMALL_SUMS.format(least=least)
+            desk.note("small-sums", minimum_contributors=least, words=words)
+            desk.say(words, logging.WARNING)
+        if study.carries:
+            desk.note("counts-on", words=COUNTS_ON)
+            desk.say(COUNTS_ON, logging.WARNING)
     return desk
 
 

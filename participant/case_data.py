@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from models.recipe import Recipe
 from participant.data.augmentation import Augmentation
-from participant.data.cases import SPLITS, find_cases
+from participant.data.cases import SPLITS, Case, Split, find_cases
 from participant.data.dataset import CaseDataset
 from participant.data.errors import DataProblems
 from participant.data.preprocessing import CTSettings, Settings, XRaySettings
-from participant.data.splits import split_cases
+from participant.data.splits import fold_cases, split_cases
 
 log = logging.getLogger(__name__)
 
@@ -75,16 +75,20 @@ class CaseData:
     test: Cases
 
     @classmethod
-    def read(cls, recipe: Recipe, root: Path, cache_dir: Path, seed: int) -> CaseData:
+    def read(cls, recipe: Recipe, root: Path, cache_dir: Path, seed: int, fold: int | None = None) -> CaseData:
         """Find, split and prepare the cases under `root`; what a person should know though training goes on is logged.
+
+        Args:
+            fold: which of the recipe's `evaluation.folds` parts validates, counted from 0; None for the fixed split.
 
         Raises:
             DataProblems: with everything that is wrong.
+            ValueError: the recipe has no such fold.
         """
         found = find_cases(root, recipe.network.classes)
         for warning in found.warnings:
             log.warning("%s: %s", root, warning)
-        split = split_cases(found.cases, str(seed))
+        split = _split(recipe, found.cases, str(seed), fold)
         settings = _settings(recipe)
         augmentation = Augmentation(**recipe.training.augmentation.model_dump())
         made = {
@@ -134,6 +138,14 @@ def batches(cases: Cases, batch: int, seed: int) -> Iterator[tuple[Tensor, Tenso
 def _joined(splits: Sequence[Cases]) -> Cases:
     first = splits[0]
     return Cases([part for split in splits for part in split.parts], first.classes, first.subsets)
+
+
+def _split(recipe: Recipe, cases: Sequence[Case], salt: str, fold: int | None) -> Mapping[Split, tuple[Case, ...]]:
+    if fold is None:
+        return split_cases(cases, salt)
+    if recipe.evaluation.folds is None:
+        raise ValueError(f"{recipe.file} has no evaluation.folds, so there is no fold {fold}; add them")
+    return fold_cases(cases, salt, recipe.evaluation.folds, fold)
 
 
 def _settings(recipe: Recipe) -> Settings:

@@ -14,6 +14,7 @@ import typer
 from crypto.identity import Identity
 from participant import logs, setup
 from participant.agent import Agent, Until, only_one
+from participant.evaluate_command import evaluate
 from participant.ledger import Ledger
 from participant.membership_commands import approve, join, leave, roster, words
 from participant.progress import reporter
@@ -81,8 +82,8 @@ def enrol(
         line(f"Enrolled as site {enrolment.site}. Next: pleura-participant run")
 
 
-for membership_command in (words, roster, approve, leave, join):
-    app.command()(membership_command)
+for command in (words, roster, approve, leave, join, evaluate):
+    app.command()(command)
 
 
 @app.command()
@@ -115,6 +116,7 @@ def status(context: typer.Context, home: HomeOption = None) -> None:
         with opened_site(context, home) as site:
             for each in site.client.studies():
                 part = f"member, {len(site.client.roster(each.id).members)} sites" if each.member else "not joined"
+                part += f", sums of at least {each.minimum_contributors} contributors"
                 line(f"{each.name}: {each.state}, round {each.round} of {each.rounds}, {part}, model {each.model[:16]}")
 
 
@@ -139,31 +141,35 @@ def ledger(
 
 @model_app.command("new")
 def model_new(
+    context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="Name of a recipe that comes with Pleura, or a TOML file.")],
     file: Annotated[Path, typer.Option("--out", help="Where to write the model (safetensors).")],
     changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, such as training.batch=4.")] = None,
     seed: Annotated[int, typer.Option(help="Of the fresh weights.")] = 0,
+    pretrained: Annotated[Path | None, typer.Option(help="Checkpoint (torch or safetensors) to begin with.")] = None,
+    earlier: Annotated[Path | None, typer.Option("--from", help="Model of an earlier study to go on from.")] = None,
+    home: HomeOption = None,
 ) -> None:
-    """Write a study's first model, with the recipe and the layout in it, for the coordinator."""
-    import torch
+    """Write a study's first model, with the recipe and the layout in it, for the coordinator.
 
-    from models.flatten import layout_of, save_model
-    from models.pooled import count_fields
+    Files that the recipe names are looked for in the folder `checkpoints` of the agent's folder; each site needs them.
+    """
+    from models.first_model import first_model
+    from models.flatten import LayoutMismatch, save_model
     from models.recipe import load_recipe
     from models.recipe_problems import RecipeError
-    from models.registry import build
 
-    try:
-        chosen = load_recipe(recipe).overridden(dict(map(_assignment, changes or [])))
-        torch.manual_seed(seed)
-        network = build(chosen)
-    except RecipeError as error:
-        end(str(error))
-    counts = count_fields(len(chosen.network.classes), chosen.evaluation.bins)
-    layout = layout_of(network, chosen.network.frozen, counts)
     with explained():
-        save_model(file, network, layout, chosen)
-    line(f"{file}: {chosen.name}, {layout.size:,} values in {len(layout.tensors)} tensors")
+        folder = home_of(context, home).checkpoints
+        try:
+            chosen = load_recipe(recipe).overridden(dict(map(_assignment, changes or [])))
+            made = first_model(chosen, seed, pretrained=pretrained, folder=folder, earlier=earlier)
+        except (RecipeError, LayoutMismatch) as error:
+            end(str(error))
+        save_model(file, made.vector, made.layout, made.recipe)
+    line(f"{file}: {made.recipe.name}, {made.layout.size:,} values in {len(made.layout.tensors)} tensors")
+    if made.recipe.network.needs_checkpoint:
+        line(f"Each site needs the checkpoint with SHA-256 {made.recipe.network.pretrained} in its folder checkpoints.")
 
 
 def _assignment(text: str) -> tuple[str, Any]:

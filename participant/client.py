@@ -21,7 +21,8 @@ from crypto.errors import WrongDigest
 from crypto.identity import Identity, enrolment_bytes
 from crypto.manifest import Answer, Ballot, Manifest, Refusal, ShareRefusal, Vote
 from crypto.outcome import Outcome, SealedAnswer, SealedModel, SpotCheck
-from crypto.plan import Plan, Roster
+from crypto.plan import Member, Plan, Roster
+from crypto.site_evaluation import SiteEvaluation
 from crypto.wire import Message, Signed
 from participant.documents import (
     Delivered,
@@ -108,12 +109,18 @@ class Client:
     def join(self, study: UUID) -> None:
         self.session.request("PUT", f"/v1/studies/{study}/membership")
 
-    def leave(self, study: UUID) -> None:
-        self.session.request("DELETE", f"/v1/studies/{study}/membership")
+    def leave(self, study: UUID, *, withdraw: bool = False) -> None:
+        """`withdraw`: also from later sums, where the study goes on counting sites that left."""
+        params = {"withdraw": "true"} if withdraw else {}
+        self.session.request("DELETE", f"/v1/studies/{study}/membership", params=params)
 
     def roster(self, study: UUID) -> Roster:
         """The active members: candidates for the next plan."""
         return self._get(Roster, f"/v1/studies/{study}/roster")
+
+    def former_members(self, study: UUID) -> list[Member]:
+        """Members that left and still count, or may come to."""
+        return self._get(list[Member], f"/v1/studies/{study}/former-members")
 
     def approve(self, approval: Signed[Approval]) -> None:
         study = approval.message.study
@@ -211,6 +218,9 @@ class Client:
 
     def spot_check(self, plan: Plan, check: Signed[SpotCheck]) -> None:
         self._send_round("PUT", plan, "spot-check", "spot-check", check)
+
+    def give_evaluation(self, plan: Plan, evaluation: Signed[SiteEvaluation]) -> None:
+        self._send_round("PUT", plan, "site-evaluation", "site-evaluation", evaluation)
 
     def openings(self, plan: Plan, kind: type[A]) -> list[Signed[A]]:
         """All signed answers to the ballot."""

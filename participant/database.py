@@ -37,6 +37,11 @@ CREATE TABLE IF NOT EXISTS ballots (
     FOREIGN KEY (study, round, attempt) REFERENCES acceptances (study, round, attempt));
 CREATE TABLE IF NOT EXISTS votes (ballot TEXT PRIMARY KEY REFERENCES ballots (ballot), signed TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS openings (ballot TEXT PRIMARY KEY REFERENCES ballots (ballot), signed TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS origins (study TEXT PRIMARY KEY, terms TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS exposures (
+    study TEXT, round INTEGER, attempt INTEGER, manifest TEXT, site TEXT NOT NULL, fresh INTEGER NOT NULL,
+    share REAL NOT NULL, PRIMARY KEY (study, round, attempt, manifest),
+    FOREIGN KEY (study, round, attempt) REFERENCES acceptances (study, round, attempt));
 CREATE TABLE IF NOT EXISTS spot_checks (
     study TEXT, round INTEGER, attempt INTEGER, plan TEXT NOT NULL, part INTEGER, signed TEXT,
     PRIMARY KEY (study, round, attempt),

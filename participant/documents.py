@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from crypto.epoch import EpochRecord, WrapAddition
 from crypto.errors import Malformed
 from crypto.layout import Layout
-from crypto.plan import Plan, Roster
+from crypto.plan import Plan, Roster, Weighting
 from crypto.wire import Digest, Signed
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Study(Document):
     state: Literal["draft", "running", "paused", "finished", "stopped"]
     scheme: str
     release: str
-    weighting: Literal["samples", "equal"]
+    weighting: Weighting
     minimum_contributors: int
     rounds: int
     round: int
@@ -76,6 +76,12 @@ class Study(Document):
     model: Digest
     first_model: Digest
     member: bool
+
+    @property
+    def carries(self) -> bool:
+        """Whether sites that leave still count, with their last contribution."""
+        federation = self.recipe.get("federation")
+        return isinstance(federation, dict) and federation.get("carry") is True
 
     def layout_value(self) -> Layout:
         """The layout.
@@ -150,6 +156,7 @@ class RoundRow(Document):
     state: Literal["collecting", "aggregating", "opening", "complete", "failed"]
     reason: str | None
     contributors: tuple[UUID, ...]
+    carried: tuple[UUID, ...] = ()
     model: Digest | None = None
 
 

@@ -30,7 +30,7 @@ def roster(
     """Who takes part, with the words of each, approved or not, and what changed since."""
     with explained(), opened_site(context, home) as site:
         for each in studies_of(site, study):
-            _show_roster(site, each, site.client.roster(each.id))
+            _show_roster(site, each, site.client.roster(each.id), _former(site, each))
 
 
 def approve(
@@ -43,7 +43,8 @@ def approve(
     """Approve a peer's keys, after comparing the words with that hospital by telephone."""
     with explained(), opened_site(context, home) as site:
         (chosen,) = studies_of(site, study)
-        members = [member for member in site.client.roster(chosen.id).members if member.site != site.me]
+        everyone = [*site.client.roster(chosen.id).members, *_former(site, chosen)]
+        members = [member for member in everyone if member.site != site.me]
         wanted = [member for member in members if peer in ("all", member.name, str(member.site))]
         if not wanted:
             names = ", ".join(member.name for member in members) or "none yet"
@@ -56,17 +57,23 @@ def approve(
 def leave(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="Name or id.")],
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Where sites that left still count: not this one. Also after leaving.")
+    ] = False,
     home: HomeOption = None,
 ) -> None:
     """Take part in a study no longer. The others go on with a new key; this site's are deleted."""
     with explained(), opened_site(context, home) as site:
         (chosen,) = studies_of(site, study)
         site.record.leave(chosen.id)
-        site.client.leave(chosen.id)
-        site.ledger.append("left", study=str(chosen.id), name=chosen.name)
+        site.client.leave(chosen.id, withdraw=withdraw)
+        withdrawn = True if withdraw else None
+        site.ledger.append("left", study=str(chosen.id), name=chosen.name, withdrawn=withdrawn)
         for epoch in site.keyring.drop(chosen.id):
             site.ledger.append("key-deleted", study=str(chosen.id), record=epoch)
         line(f"Left {chosen.name}. To come back: pleura-participant join {shlex.quote(chosen.name)}")
+        if chosen.carries:
+            line(_after_leaving(chosen, withdrawn=withdraw))
 
 
 def join(
@@ -81,10 +88,22 @@ def join(
         line(f"{chosen.name} is joined when the agent starts next, if policy.toml allows it: pleura-participant run")
 
 
-def _show_roster(site: Site, study: Study, members: Roster) -> None:
+def _former(site: Site, study: Study) -> list[Member]:
+    """Members that left and still count: they are approved as the others are."""
+    return site.client.former_members(study.id) if study.carries and study.member else []
+
+
+def _after_leaving(study: Study, *, withdrawn: bool) -> str:
+    if withdrawn:
+        return "From the next plan on, its last contribution is not summed any more, and is deleted."
+    how = f"pleura-participant leave {shlex.quote(study.name)} --withdraw"
+    return f"Its last contribution still counts there, as often as can be without giving it away. To take it out: {how}"
+
+
+def _show_roster(site: Site, study: Study, members: Roster, former: list[Member]) -> None:
     approved = site.record.approved(study.id)
     line(f"{study.name}:")
-    for member in members.members:
+    for member in [*members.members, *former]:
         public, known = PublicIdentity.of_member(member), approved.get(member.site)
         if member.site == site.me:
             mark = "this site"
@@ -92,10 +111,12 @@ def _show_roster(site: Site, study: Study, members: Roster) -> None:
             mark = "not approved"
         else:
             mark = "approved" if known == public.fingerprint else "NOT approved: other keys than were approved here"
-        line(f"  {member.name} ({member.site}), {mark}: {public.words}")
+        left = "left and still counts, " if member in former else ""
+        line(f"  {member.name} ({member.site}), {left}{mark}: {public.words}")
         if known not in (None, public.fingerprint):
             line(f"    approved were: {words_of_hex(str(known))}")
-    gone = sorted(str(each) for each in approved if members.member(each) is None)
+    shown = {member.site for member in (*members.members, *former)}
+    gone = sorted(str(each) for each in approved if each not in shown)
     if gone:
         line(f"  approved here and no member now: {', '.join(gone)}")
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from models.recipe import Recipe, Training
+from models.recipe import Recipe
+from models.recipe_sections import Training
+from participant.terms import RoundTerms
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +28,21 @@ Precision = Literal["32-true", "bf16-mixed"]
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
 
 
-def learning_rate(recipe: Recipe, round: int) -> float:  # noqa: A002 - the field's word
-    """The learning rate of a round, counted from 1. Cosine (Loshchilov and Hutter 2017), one step a round, and as in
-    the last one beyond it: rounds that were lost do not make it rise again."""
-    training, rounds = recipe.training, recipe.federation.rounds
-    if training.schedule == "constant":
-        return training.lr
-    done = min(round - 1, rounds - 1) / rounds
-    return training.lr * (1 + math.cos(math.pi * done)) / 2
+def learning_rate(recipe: Recipe, terms: RoundTerms) -> float:
+    """The learning rate of a round: it rises in equal steps over the warm-up rounds, and follows the schedule after.
+
+    Cosine (Loshchilov and Hutter 2017) makes one step a round, and beyond the last one stays as in it: rounds that were
+    lost do not make it rise again. A plateau's rate comes with the terms.
+    """
+    training, warmup = recipe.training, recipe.training.warmup_rounds
+    lr = training.lr * terms.rate
+    if terms.round <= warmup:
+        return lr * terms.round / (warmup + 1)
+    if training.schedule != "cosine":
+        return lr
+    rounds = recipe.federation.rounds - warmup
+    done = min(terms.round - warmup - 1, rounds - 1) / rounds
+    return lr * (1 + math.cos(math.pi * done)) / 2
 
 
 def optimizer_for(network: nn.Module, training: Training, lr: float) -> torch.optim.Optimizer:
@@ -56,6 +67,31 @@ def class_weights(recipe: Recipe, cases: Sequence[int]) -> Tensor | None:
         total = sum(cases)
         return torch.tensor([total / (len(cases) * count) if count else 0.0 for count in cases])
     return torch.tensor(wanted)
+
+
+def weighted_loss(scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """Cross entropy of scores [n, classes], the mean weighted by class; 0 for a batch of nothing but weight 0."""
+    if weights is None:
+        return functional.cross_entropy(scores, labels)
+    weights = weights.to(scores.device)
+    total = functional.cross_entropy(scores, labels, weight=weights, reduction="sum")
+    return total / weights[labels].sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def frozen_norms(network: nn.Module, frozen: Sequence[str]) -> Iterator[nn.Module]:
+    """The norms that are frozen whole: in training, too, they have to use their statistics and not renew them.
+
+    `frozen`: the recipe's patterns. A norm's parameters decide, or its buffers where it has none.
+    """
+    for prefix, module in network.named_modules():
+        if isinstance(module, _NORMS):
+            parameters, buffers = (
+                module.named_parameters(prefix, recurse=False),
+                module.named_buffers(prefix, recurse=False),
+            )
+            names = [name for name, _ in parameters] or [name for name, _ in buffers]
+            if names and all(any(fnmatchcase(name, pattern) for pattern in frozen) for name in names):
+                yield module
 
 
 def precision_for(recipe: Recipe, device: torch.device) -> Precision:

@@ -58,6 +58,11 @@ class Policy(Section):
         "coordinator subtract one sum from another",
     )
 
+    metrics: Literal["pooled", "site"] = Field(
+        "pooled",
+        description='figures that leave this site; "pooled": only sealed, added up over the contributors; "site": its '
+        "own too, of each round's base model on its validation cases, readable for the coordinator and the members",
+    )
     trusted_models: list[Digest] = Field(
         [],
         description="models (by their SHA-256) to go on from although a spot check failed before, once that is "
@@ -98,6 +103,9 @@ class Policy(Section):
         """The same of a plan, whose numbers are the ones that count."""
         self.check_release(plan.release)
         self.check_study(recipe_name(recipe), plan.scheme, plan.minimum_contributors)
+        if not 0 < plan.rate <= 1:
+            words = f"the plan multiplies the recipe's learning rate with {plan.rate:g}; a plateau may only lower it"
+            raise Refused("rate-out-of-range", words)
 
 
 def recipe_name(recipe: dict[str, Any]) -> str:

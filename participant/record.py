@@ -16,6 +16,7 @@ from crypto.schemes.spot_check import checkable
 from crypto.wire import Digest, Signed
 from participant.database import attempt_of, name_of, text_of
 from participant.policy import Refused
+from participant.record_carried import CarriedRecord
 from participant.record_results import ResultRecord
 from participant.record_studies import StudyRecord
 
@@ -27,7 +28,7 @@ _BALLOT: Final = "SELECT ballot FROM ballots WHERE study = ? AND round = ? AND a
 _SETS: Final = "SELECT DISTINCT contributors FROM ballots WHERE study = ? AND base_model = ?"
 
 
-class Record(StudyRecord, ResultRecord):
+class Record(StudyRecord, ResultRecord, CarriedRecord):
     """The site's whole memory: what it promised, beside what it knows of studies and results."""
 
     # --- plans (section 6, step 1)
@@ -131,6 +132,7 @@ class Record(StudyRecord, ResultRecord):
                     raise Refused("too-many-sets", words)
                 row = (*attempt_of(plan), ballot.digest, plan.base_model, contributors, self._clock())
                 self._write("INSERT INTO ballots VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
+                self._expose(plan, ballot)
             return known is None, len(sets)
 
     def ballot(self, plan: Plan) -> Digest | None:

@@ -1,8 +1,9 @@
 """Contributions on this site's disk: sealed whole before their first byte leaves, sent from there, then deleted.
 
 sealed/STUDY/ROUND-ATTEMPT.tmp   being written: discarded after a crash, unless its manifest was recorded
-sealed/STUDY/ROUND-ATTEMPT       complete: parts, key parts, and the residual that counts if the attempt does
+sealed/STUDY/ROUND-ATTEMPT       complete: parts, key parts, and what counts if the attempt does: residual, local state
 residuals/STUDY.npy              what clipping cut off in the last attempt that counted
+local/STUDY/                     what of the training stays here, of the last attempt that counted
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from crypto.manifest import Manifest
 from crypto.plan import Plan
 from crypto.schemes import Sealed
 from crypto.wire import Digest, Signed
-from participant.files import sync_folder, write_synced
+from participant.files import read_unchanged, sync_folder, write_synced
 from participant.policy import Refused
 from participant.record import Record
 
+LOCAL_STATE: Final = "local-state.safetensors"
 _RESIDUAL: Final = "residual.npy"
 
 
@@ -52,11 +54,8 @@ class StoredContribution:
             Refused: the file is gone or was changed; the site sits the attempt out, as it never signs twice.
         """
         digest = (self.parts if kind == "parts" else self.key_parts)[number]
-        try:
-            data = (self.folder / f"{kind}-{number}").read_bytes()
-        except FileNotFoundError:
-            data = b""
-        if sha256(data) != digest:
+        data = read_unchanged(self.folder / f"{kind}-{number}", digest)
+        if data is None:
             raise Refused(
                 "sealed-damaged", f"{kind} {number} of the sealed contribution is damaged on this site's disk"
             )
@@ -70,16 +69,17 @@ class StoredContribution:
 
 
 class SealedStore:
-    """All contributions of this site that are under way, and the residuals.
+    """All contributions of this site that are under way, and what counts here of those that counted.
 
     Args:
         record: remembers the one manifest of each attempt.
+        local: the folder of a study where its trainer finds its state.
     """
 
-    def __init__(self, sealed: Path, residuals: Path, record: Record) -> None:
+    def __init__(self, sealed: Path, residuals: Path, record: Record, local: Callable[[UUID], Path]) -> None:
         for folder in (sealed, residuals):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._sealed, self._residuals, self._record = sealed, residuals, record
+        self._sealed, self._residuals, self._record, self._local = sealed, residuals, record, local
 
     def find(self, plan: Plan) -> StoredContribution | None:
         """The contribution to a plan, if it was sealed before a crash; what was not finished is removed.
@@ -99,9 +99,12 @@ class SealedStore:
         return StoredContribution(folder, manifest)
 
     def write(
-        self, plan: Plan, site: UUID, sealed: Sealed, sign: Callable[[Manifest], Signed[Manifest]]
+        self, plan: Plan, site: UUID, sealed: Sealed, sign: Callable[[Manifest], Signed[Manifest]], state: bytes = b""
     ) -> StoredContribution:
         """Put a contribution on the disk as it is sealed, part by part, and sign for it, once and for all.
+
+        Args:
+            state: what the trainer is to find in its next round if the attempt counts; empty where there is nothing.
 
         Raises:
             Refused: another manifest was signed for this attempt before.
@@ -111,8 +114,10 @@ class SealedStore:
         temporary.mkdir(mode=0o700, parents=True)
         parts = tuple(_write(temporary, "parts", sealed))
         key_parts = tuple(_write(temporary, "key-parts", sealed.key_parts))
-        if sealed.residual is not None:
+        if sealed.residual is not None and plan.origin is None:
             _write_array(temporary / _RESIDUAL, sealed.residual)
+        if state:
+            write_synced(temporary / LOCAL_STATE, state)
         sync_folder(temporary)
         manifest = sign(Manifest(plan=plan.digest, site=site, parts=parts, key_parts=key_parts))
         self._record.sign_manifest(plan, manifest)
@@ -126,12 +131,12 @@ class SealedStore:
         return sorted((number, attempt) for number, attempt in places)
 
     def settle(self, study: UUID, number: int, attempt: int, *, counted: bool) -> None:
-        """The attempt ended: keep its residual if this site was in the sum, and delete everything else of it."""
+        """The attempt ended: keep its residual and local state if this site was in the sum, and delete everything else
+        of it."""
         folder = self._sealed / str(study) / f"{number}-{attempt}"
-        pending = folder / _RESIDUAL
-        if counted and pending.is_file():
-            pending.replace(self._residuals / f"{study}.npy")
-            sync_folder(self._residuals)
+        if counted:
+            _keep(folder / _RESIDUAL, self._residuals / f"{study}.npy")
+            _keep(folder / LOCAL_STATE, self._local(study) / LOCAL_STATE)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(folder.with_name(f"{folder.name}.tmp"), ignore_errors=True)
 
@@ -153,6 +158,13 @@ class SealedStore:
     def _finish(self, temporary: Path, folder: Path) -> None:
         temporary.replace(folder)
         sync_folder(folder.parent)
+
+
+def _keep(pending: Path, place: Path) -> None:
+    if pending.is_file():
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pending.replace(place)
+        sync_folder(place.parent)
 
 
 def _write(folder: Path, kind: str, octets: Iterable[bytes | memoryview]) -> Iterator[Digest]:

@@ -111,6 +111,11 @@ class Home:
         return self.path / "local" / str(study)
 
     @property
+    def checkpoints(self) -> Path:
+        """Files that a study's recipe may name, put here by the operator: pretrained weights, own networks."""
+        return self.path / "checkpoints"
+
+    @property
     def keys(self) -> Path:
         return self.path / "keys"
 

@@ -124,7 +124,7 @@ def open_site(
             client=Client(session, _witness(ledger, config)),
             record=record,
             ledger=ledger,
-            sealed=SealedStore(home.sealed, home.residuals, record),
+            sealed=SealedStore(home.sealed, home.residuals, record, home.local_state),
             opened=OpenedStore(home.opened),
             keyring=Keyring(home.keys),
             models=ModelStore(home.models),
@@ -152,6 +152,7 @@ def image_trainer(home: Home, config: Config) -> TrainerFactory:
             cache,
             config.seed,
             state_dir=home.local_state(study.id),  # the cases are shared by studies of one recipe, this is not
+            checkpoints=home.checkpoints,
             device=config.device,
             threads=config.threads,
         )

@@ -1,6 +1,7 @@
 """A site's part of a round on its own images: train the base model, evaluate it. No image leaves this module.
 
-What is random is drawn from the site's seed and the round, so that a round can be repeated exactly.
+What is random is drawn from the site's seed and the round, so that a round can be repeated exactly: what it changes of
+the site's own state is part of its result, and kept once the round counts.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from crypto.layout import Layout
 from models.evaluation import counts_of
@@ -28,14 +30,27 @@ from models.flatten import Vector, load_local_state, load_vector, local_state, t
 from models.recipe import Recipe
 from models.registry import build
 from participant.case_data import CaseData, Cases, batches, steps_per_epoch
-from participant.optimise import class_weights, learning_rate, optimizer_for, precision_for, seed_of
+from participant.drift import ControlVariates, Correction, Proximal
+from participant.files import write_whole
+from participant.local_state import LocalState
+from participant.optimise import (
+    class_weights,
+    frozen_norms,
+    learning_rate,
+    optimizer_for,
+    precision_for,
+    seed_of,
+    weighted_loss,
+)
+from participant.sealed import LOCAL_STATE
+from participant.terms import RoundTerms
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all); may raise to end the work early."""
 
-EVALUATION_BATCH = 16  # inputs in one forward pass
+EVALUATION_BATCH: Final = 16  # inputs in one forward pass
 
 
 class TrainingDiverged(Exception):
@@ -44,12 +59,16 @@ class TrainingDiverged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """A trained model. vector (layout.size,): all shared values; loss: mean over the steps; seconds: wall time."""
+    """A trained model. vector (layout.size,): all shared values; loss: mean over the steps; seconds: wall time.
+
+    state: what this site keeps for its next round if this one counts, a safetensors file's content.
+    """
 
     vector: Vector
     samples: int
     loss: float
     seconds: float
+    state: bytes
 
 
 def site_trainer(
@@ -59,18 +78,25 @@ def site_trainer(
     seed: int,
     *,
     state_dir: Path | None = None,
+    checkpoints: Path | None = None,
+    fold: int | None = None,
     device: str = "auto",
     threads: int | None = None,
 ) -> Trainer:
     """The trainer of a site, its cases read from `data_root` and kept prepared in `cache_dir`.
 
-    `state_dir` keeps what stays home between the rounds of one study; `cache_dir` unless given.
+    Args:
+        state_dir: keeps what stays home between the rounds of one study; a folder of the recipe's in `cache_dir` unless
+            given.
+        checkpoints: as for `Trainer`.
+        fold: which part of a k-fold validation validates, counted from 0; None for the fixed split.
 
     Raises:
         DataError: the cases cannot be read.
     """
-    cases = CaseData.read(recipe, data_root, cache_dir, seed)
-    return Trainer(recipe, cases, state_dir or cache_dir, seed, device=device, threads=threads)
+    cases = CaseData.read(recipe, data_root, cache_dir, seed, fold)
+    state_dir = state_dir or cache_dir / f"local-{recipe.digest[:16]}"
+    return Trainer(recipe, cases, state_dir, seed, checkpoints=checkpoints, device=device, threads=threads)
 
 
 class Trainer:
@@ -78,8 +104,10 @@ class Trainer:
 
     Args:
         cases: split by patient into training, validation and test cases.
-        state_dir: where it keeps what stays home between rounds: batch counts, schedule steps.
+        state_dir: where it keeps what stays home between rounds: local tensors, batch counts, schedule steps, its own
+            control variates.
         seed: the site's, of all that is random here.
+        checkpoints: folder of the files that a recipe may name: pretrained weights, own networks.
         device: "auto", "cpu", "cuda" or "mps".
         threads: how many CPU threads torch may use; None leaves it to torch.
     """
@@ -91,6 +119,7 @@ class Trainer:
         state_dir: Path,
         seed: int,
         *,
+        checkpoints: Path | None = None,
         device: str = "auto",
         threads: int | None = None,
     ) -> None:
@@ -99,7 +128,8 @@ class Trainer:
         self.recipe = recipe
         self.cases = cases
         self._seed = seed
-        self._kept = state_dir / f"local-state-{recipe.digest[:16]}.safetensors"
+        self._checkpoints = checkpoints
+        self._kept = state_dir / LOCAL_STATE
         self._fabric = _fabric(recipe, device)
         self._weights = class_weights(recipe, cases.training.class_counts)
 
@@ -108,27 +138,39 @@ class Trainer:
         """Training cases."""
         return len(self.cases.training)
 
-    def train(self, base: Vector, layout: Layout, round: int, progress: Progress) -> TrainResult:  # noqa: A002
-        """The base model trained for the recipe's local epochs or steps.
+    def train(self, base: Vector, layout: Layout, terms: RoundTerms, progress: Progress) -> TrainResult:
+        """The base model trained for the recipe's local epochs or steps. Nothing is kept here before `keep`.
 
         Raises:
             TrainingDiverged: the loss became infinite or no number.
             LayoutMismatch: the base model is not of this recipe's network.
         """
         start = time.perf_counter()
-        seed = seed_of(self._seed, "round", round)
+        seed, lr = seed_of(self._seed, "round", terms.round), learning_rate(self.recipe, terms)
+        network = self._network(base, layout)
         with _seeded(seed):
-            network = self._network(base, layout)
-            optimizer = optimizer_for(network, self.recipe.training, learning_rate(self.recipe, round))
+            optimizer = optimizer_for(network, self.recipe.training, lr)
             model, optimizer = self._fabric.setup(network, optimizer)
             model.train()
+            for norm in frozen_norms(network, self.recipe.network.frozen):
+                norm.eval()
+            proximal, variates = self._proximal(network, layout), self._variates(network, layout, base)
             losses = []
             for inputs, labels in self._training_batches(seed):
-                losses.append(self._step(model, optimizer, inputs, labels))
+                losses.append(self._step(model, optimizer, inputs, labels, [*proximal, *variates]))
                 progress(len(losses), self.steps)
-        self._keep(network, layout)
-        vector = to_vector(network, layout)
-        return TrainResult(vector, self.samples, math.fsum(losses) / len(losses), time.perf_counter() - start)
+        vector, renewed = to_vector(network, layout), {}
+        for each in variates:
+            renewed = each.renewed(len(losses), lr)
+            each.put(vector, base, renewed, terms.share)
+        state = LocalState(local_state(network, layout, self.recipe.network.frozen), renewed).encode()
+        loss, seconds = math.fsum(losses) / len(losses), time.perf_counter() - start
+        return TrainResult(vector, self.samples, loss, seconds, state)
+
+    def keep(self, result: TrainResult) -> None:
+        """Start the next round with what this one left at the site, as it counts."""
+        self._kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self._kept, result.state)
 
     @property
     def steps(self) -> int:
@@ -156,11 +198,20 @@ class Trainer:
                 progress(case + 1, len(split))
         return means
 
-    def _step(self, model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor) -> float:
+    def _step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        inputs: Tensor,
+        labels: Tensor,
+        corrections: Sequence[Correction],
+    ) -> float:
         optimizer.zero_grad()
         scores = model(self._to_device(inputs)).float()
         loss = weighted_loss(scores, labels.to(scores.device), self._weights)
         self._fabric.backward(loss)
+        for each in corrections:
+            each.correct()
         optimizer.step()
         value = loss.item()
         if not math.isfinite(value):
@@ -175,19 +226,31 @@ class Trainer:
         return itertools.islice(itertools.chain.from_iterable(epochs), self.steps)
 
     def _network(self, vector: Vector, layout: Layout) -> nn.Module:
-        network = build(self.recipe)
-        if self._kept.exists():
-            load_local_state(network, load_file(self._kept))
+        network = deepcopy(self._fresh)
+        load_local_state(network, LocalState.read(self._kept).network)
         load_vector(network, layout, vector)
         network.to(memory_format=self._memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
         return network
 
-    def _keep(self, network: nn.Module, layout: Layout) -> None:
-        """What the layout leaves out stays at the site, for its next round."""
-        self._kept.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._kept.with_suffix(".new")
-        save_file({name: value.contiguous().cpu() for name, value in local_state(network, layout).items()}, unfinished)
-        unfinished.replace(self._kept)
+    @cached_property
+    def _fresh(self) -> nn.Module:
+        """The network as built: reading a checkpoint takes a while. What is local starts alike at every site."""
+        recipe = self.recipe
+        if not recipe.network.needs_checkpoint:
+            recipe = recipe.overridden({"network.pretrained": None})
+        with _seeded(seed_of(0, "network", self.recipe.digest)):
+            return build(recipe, folder=self._checkpoints)
+
+    def _proximal(self, network: nn.Module, layout: Layout) -> list[Correction]:
+        """What is local has nothing in common to be near to."""
+        mu, shared = self.recipe.federation.proximal, {tensor.name for tensor in layout.tensors}
+        near = [p for name, p in network.named_parameters() if p.requires_grad and name in shared]
+        return [Proximal(near, mu)] if mu else []
+
+    def _variates(self, network: nn.Module, layout: Layout, base: Vector) -> list[ControlVariates]:
+        if not self.recipe.federation.scaffold:
+            return []
+        return [ControlVariates(network, layout, base, LocalState.read(self._kept).variates)]
 
     def _to_device(self, inputs: Tensor) -> Tensor:
         return inputs.to(self._fabric.device).contiguous(memory_format=self._memory_format)
@@ -195,15 +258,6 @@ class Trainer:
     @property
     def _memory_format(self) -> torch.memory_format:
         return torch.channels_last_3d if self.recipe.input.modality == "ct" else torch.channels_last
-
-
-def weighted_loss(scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-    """Cross entropy of scores [n, classes], the mean weighted by class; 0 for a batch of nothing but weight 0."""
-    if weights is None:
-        return functional.cross_entropy(scores, labels)
-    weights = weights.to(scores.device)
-    total = functional.cross_entropy(scores, labels, weight=weights, reduction="sum")
-    return total / weights[labels].sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def _fabric(recipe: Recipe, device: str) -> Fabric:

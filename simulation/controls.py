@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 POLL_SECONDS = 0.3
+
+J = TypeVar("J")
+R = TypeVar("R")
 
 _done: Any = None  # in a worker: one shared counter a job, of the steps it has made
 
@@ -66,9 +69,26 @@ class Outcome:
 
 
 def run_jobs(jobs: Sequence[Job], logs: Path, shown: Callable[[Mapping[str, int]], None]) -> dict[str, Outcome]:
-    """The outcome of each job, by name. `shown` gets the rounds that each has made, a few times a second.
+    """The outcome of each job, by name; otherwise as `run_all`."""
+    return run_all(_train, {job.name: job for job in jobs}, logs / "controls.log", shown)
+
+
+def run_all(
+    work: Callable[[J, Callable[[], None]], R],
+    jobs: Mapping[str, J],
+    log: Path,
+    shown: Callable[[Mapping[str, int]], None],
+    workers: int | None = None,
+) -> dict[str, R]:
+    """What `work(job, advance)` gives for each job, in processes of this machine.
 
     Give the longest job first: jobs start in order, as many at a time as there are cores.
+
+    Args:
+        work: a function of a module, which calls `advance()` after each step.
+        log: where the workers write.
+        shown: gets the steps that each has made, a few times a second.
+        workers: how many at a time, in place of the cores.
 
     Raises:
         BrokenProcessPool: a worker was ended from outside.
@@ -76,13 +96,13 @@ def run_jobs(jobs: Sequence[Job], logs: Path, shown: Callable[[Mapping[str, int]
     """
     context = multiprocessing.get_context("spawn")
     counters = context.Array("i", len(jobs))
-    workers = min(len(jobs), os.cpu_count() or 1)
-    logs.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(counters, logs)) as pool:
-        futures = {job.name: pool.submit(_run, number, job) for number, job in enumerate(jobs)}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    limit = min(len(jobs), workers or os.cpu_count() or 1)
+    with ProcessPoolExecutor(limit, context, initializer=_start_worker, initargs=(counters, log)) as pool:
+        futures = {name: pool.submit(_run, work, number, job) for number, (name, job) in enumerate(jobs.items())}
         try:
             for _ in _until_done(futures.values()):
-                shown({job.name: counters[number] for number, job in enumerate(jobs)})
+                shown({name: counters[number] for number, name in enumerate(jobs)})
             return {name: future.result() for name, future in futures.items()}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -91,7 +111,7 @@ def run_jobs(jobs: Sequence[Job], logs: Path, shown: Callable[[Mapping[str, int]
             raise
 
 
-def _until_done(futures: Iterable[Future[Outcome]]) -> Iterator[None]:
+def _until_done(futures: Iterable[Future[Any]]) -> Iterator[None]:
     """A few times a second until all are done, or one has failed."""
     pending = list(futures)
     while pending:
@@ -102,19 +122,23 @@ def _until_done(futures: Iterable[Future[Outcome]]) -> Iterator[None]:
         yield
 
 
-def _start_worker(counters: Any, logs: Path) -> None:
+def _start_worker(counters: Any, log: Path) -> None:
     """One core for each worker; Ctrl-C is the parent's to handle."""
     global _done  # noqa: PLW0603
     _done = counters
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(filename=logs / "controls.log", level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(message)s")
 
 
-def _run(number: int, job: Job) -> Outcome:
-    # In the worker only: torch takes seconds to import, and this process has no use for it.
-    from simulation.control_worker import work
-
+def _run(work: Callable[[J, Callable[[], None]], R], number: int, job: J) -> R:
     def advance() -> None:
         _done[number] += 1
+
+    return work(job, advance)
+
+
+def _train(job: Job, advance: Callable[[], None]) -> Outcome:
+    # In the worker only: torch takes seconds to import, and this process has no use for it.
+    from simulation.control_worker import work
 
     return work(job, advance)

@@ -28,7 +28,7 @@ from coordinator.errors import (
     RoundClosed,
 )
 from coordinator.services import Services
-from coordinator.store import answers, contributions
+from coordinator.store import answers, carrying, contributions
 from coordinator.store.blobs import part_key
 from coordinator.store.contributions import Place
 from coordinator.store.tables import Round, Study
@@ -118,7 +118,7 @@ def fetch_key_part(
         row = here.row(session)
         contributions.check_on_roster(row, site.id)
         ballot = answers.shown_ballot(row)
-        place = Place(row.id, contributor, "key", number)
+        place = Place(carrying.place_of(session, row, contributor), contributor, "key", number)
         listed = any(entry.message.site == contributor for entry in ballot.manifests)
         if not listed or contributions.find_part(session, place) is None:
             raise NotFound("The ballot lists no such key part, or the attempt has ended and its parts are deleted.")

@@ -13,6 +13,7 @@ from coordinator.errors import CoordinatorError
 from coordinator.problems import MEDIA_TYPE, PROBLEMS, Problem
 from crypto import epoch, manifest, outcome
 from crypto.errors import CryptoError
+from crypto.site_evaluation import SiteEvaluation
 from crypto.wire import Message, Signed
 
 _SITE: Final = "0b5c9a52-3f51-4a53-9f55-5f0f7ad14c6e"
@@ -60,6 +61,7 @@ EXAMPLES: Final[dict[type[Message], dict[str, Any]]] = {
         "result": "match",
         "words": "part 3 of the published model is what 4 contributions add up to",
     },
+    SiteEvaluation: {"plan": _DIGEST, "site": _SITE, "model": _DIGEST, "counts": [90, 41_000, 80, 10]},
     epoch.EpochRecord: {
         "study": _STUDY,
         "epoch": 1,

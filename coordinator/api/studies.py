@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
 from coordinator import model_files
@@ -14,9 +14,9 @@ from coordinator.api.openapi import refusals, takes
 from coordinator.api.public import Serving
 from coordinator.api.values import Round, Study, StudyWish
 from coordinator.auth import AnyCaller, Caller, CallingOperator, CallingSite
-from coordinator.errors import MessageRefused, NameTaken, NotFound, RequestInvalid, StudyState
+from coordinator.errors import MessageRefused, NameTaken, NotAMember, NotFound, RequestInvalid, StudyState
 from coordinator.services import Services
-from coordinator.store import history, memberships, models, studies, tables
+from coordinator.store import beginnings, carrying, history, memberships, studies, tables
 from crypto.epoch import Approval
 from crypto.errors import InvalidSignature
 from crypto.wire import Signed
@@ -39,13 +39,18 @@ def list_studies(services: Serving, caller: AnyCaller) -> list[Study]:
 
 @router.post("", status_code=201, responses=refusals(NameTaken, NotFound, RequestInvalid))
 def create_study(services: Serving, operator: CallingOperator, wish: StudyWish) -> Study:
-    """A study in state draft, from an uploaded model. What is not said here is as its recipe says."""
+    """A study in state draft, from an uploaded model or another study's. What is not said is as its recipe says."""
+
+    def find(session: Session) -> beginnings.Beginning:
+        if wish.from_study is None:
+            return beginnings.uploaded(session, wish.model or "")
+        return beginnings.of_round(session, studies.get(session, wish.from_study), wish.from_round)
+
+    found = services.store.read("find model", find)
+    file, wishes, now = model_files.stored(services.blobs, found.model), wish.wishes(found), services.clock.now()
     actor = f"operator:{operator.name}"
-    services.store.read("find model", lambda session: models.readable(session, wish.model))
-    file = model_files.stored(services.blobs, wish.model)
-    now = services.clock.now()
     row = services.store.run(
-        "create study", lambda session: studies.create(session, wish.wishes(), file.layout, file.recipe, actor, now)
+        "create study", lambda session: studies.create(session, wishes, file.layout, file.recipe, actor, now)
     )
     return Study.of(row, member=False)
 
@@ -97,16 +102,36 @@ def join(services: Serving, site: CallingSite, study: UUID) -> None:
 
 
 @router.delete("/{study}/membership", status_code=204)
-def leave(services: Serving, site: CallingSite, study: UUID) -> None:
+def leave(
+    services: Serving,
+    site: CallingSite,
+    study: UUID,
+    withdraw: Annotated[bool, Query(description="also from later sums, where the study carries leavers on")] = False,
+) -> None:
     """Take part no longer. The study needs a new key then, as the leaver keeps the old one."""
     now = services.clock.now()
-    services.store.run("leave", lambda session: studies.leave(session, studies.get(session, study), site.id, now))
+
+    def leave(session: Session) -> None:
+        studies.leave(session, studies.get(session, study), site.id, now, withdraw=withdraw)
+
+    services.store.run("leave", leave)
 
 
 @router.get("/{study}/roster", responses=refusals(NotFound))
 def candidates(services: Serving, caller: AnyCaller, study: UUID) -> dict[str, object]:
     """A Roster of all active members: the candidates for the next plan."""
     return services.store.read("roster", lambda session: memberships.roster(session, study).to_json())
+
+
+@router.get("/{study}/former-members", responses=refusals(NotFound, NotAMember))
+def former_members(services: Serving, site: CallingSite, study: UUID) -> list[dict[str, Any]]:
+    """Members that left and still count, as rosters listed them: who comes later has to approve them too."""
+
+    def look(session: Session) -> list[dict[str, Any]]:
+        memberships.check_member(session, study, site.id)
+        return [member.to_json() for member in carrying.former_members(session, studies.get(session, study))]
+
+    return services.store.read("former members", look)
 
 
 @router.put(

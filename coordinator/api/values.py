@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from coordinator.store import tables
+from coordinator.store.beginnings import Beginning
 from coordinator.store.studies import Wishes
 from crypto.identity import PublicIdentity
 from crypto.parameters import K_LIMIT
-from crypto.plan import Release, SchemeName
+from crypto.plan import Release, SchemeName, Weighting
 from crypto.schemes import SCHEMES
 from crypto.wire import Digest
 
@@ -76,6 +77,8 @@ class Status(BaseModel):
 
 
 class StudyWish(_Request):
+    """`from_study`: begin with the model of that study's round `from_round`, or its newest, in the place of `model`."""
+
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"name": "covid-ct", "model": "9f86d081" * 8, "scheme": "lwe-ckks", "rounds": 10}]
@@ -83,24 +86,36 @@ class StudyWish(_Request):
     )
 
     name: _Name
-    model: Digest
+    model: Digest | None = None
+    from_study: UUID | None = None
+    from_round: _Positive | None = None
     scheme: SchemeName = "lwe-ckks"
     release: Release = "open"
     rounds: _Positive | None = None
     minimum_contributors: _Contributors | None = None
-    weighting: tables.Weighting | None = None
+    weighting: Weighting | None = None
     expected_sites: _Contributors | None = None
     k_max: _Contributors | None = None
     collect_seconds: _Seconds = 3600
     vote_seconds: _Seconds = 300
     open_seconds: _Seconds = 300
 
-    def wishes(self) -> Wishes:
-        return Wishes(**self.model_dump())
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if (self.model is None) == (self.from_study is None):
+            raise ValueError("name either a model or the study whose model it begins with")
+        if self.from_round is not None and self.from_study is None:
+            raise ValueError("from_round is of from_study, which is missing")
+        return self
+
+    def wishes(self, beginning: Beginning) -> Wishes:
+        """The same, from a model that was found."""
+        asked = self.model_dump(exclude={"model", "from_study", "from_round"})
+        return Wishes(**asked, model=beginning.model, beginning=beginning)
 
 
 class Study(BaseModel):
-    """`round`: the last completed training round. `reason`: why it was paused by itself.
+    """`round`: the last completed training round. `reason`: why it was paused by itself, or ended early.
 
     `trust`: against whom the scheme protects an update.
     """
@@ -112,7 +127,7 @@ class Study(BaseModel):
     scheme: SchemeName
     trust: str
     release: Release
-    weighting: tables.Weighting
+    weighting: Weighting
     minimum_contributors: int
     expected_sites: int | None
     rounds: int
@@ -207,6 +222,47 @@ class Delivered(BaseModel):
     manifest: bool
 
 
+class Intervals(BaseModel):
+    """Ends [low, high] of 95 % intervals, in the shapes of the measures: Wilson's of shares, DeLong's of areas.
+
+    None where the counts tell no figure.
+    """
+
+    accuracy: list[float] | None
+    macro_auc: list[float] | None
+    sensitivity: list[list[float] | None]
+    specificity: list[list[float] | None]
+    auc: list[list[float] | None]
+
+
+class Measures(BaseModel):
+    """What pooled counts tell of a round's base model; lists have a value a class, against all others.
+
+    None where the counts do not tell, or the round was measured before there was such a figure. `macro_...` is the mean
+    over the classes that have a figure. `auc_margin`: how far binning the scores can have moved an area at most.
+    """
+
+    cases: int | None = None
+    class_cases: list[int] | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    sensitivity: list[float | None] | None = None
+    specificity: list[float | None] | None = None
+    auc: list[float | None] | None = None
+    macro_sensitivity: float | None = None
+    macro_specificity: float | None = None
+    macro_auc: float | None = None
+    auc_margin: list[float] | None = None
+    intervals: Intervals | None = None
+
+
+class SiteMeasures(BaseModel):
+    """Of one site's cases, which said so."""
+
+    site: str
+    metrics: Measures
+
+
 class Round(BaseModel):
     round: int
     attempt: int
@@ -215,6 +271,7 @@ class Round(BaseModel):
     reason: str | None
     plan: str
     contributors: list[str]
+    carried: list[str]
     votes: int
     openings: list[dict[str, str | None]]
     refusals: list[dict[str, str]]
@@ -227,7 +284,8 @@ class Round(BaseModel):
     opened: float | None
     ended: float | None
     seconds: dict[str, float | None]
-    metrics: dict[str, Any] | None
+    metrics: Measures | None
+    site_evaluations: list[SiteMeasures]
 
 
 class AuditRow(BaseModel):

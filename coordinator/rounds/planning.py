@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+from coordinator.rounds.carrying import Leaver, lasting, select
+from coordinator.rounds.pace import EarlyStopping, Plateau, pace
 from crypto.parameters import K_LIMIT
-from crypto.plan import Member, Plan, Release, Roster, SchemeName, draw
+from crypto.plan import Member, Plan, Release, Roster, SchemeName, Weighting, draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,12 @@ class LastAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator fixed for all rounds of a study."""
+    """What an operator fixed for all rounds of a study. `origin`: the model that all updates are relative to, where
+    sites that left still count."""
 
     scheme: SchemeName
     release: Release
-    weighting: Literal["samples", "equal"]
+    weighting: Weighting
     minimum_contributors: int
     expected_sites: int | None
     rounds: int
@@ -58,11 +61,15 @@ class Settings:
     fraction: float
     layout: str
     recipe: str
+    plateau: Plateau | None = None
+    early_stopping: EarlyStopping | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StudyView:
-    """A running study without an active attempt."""
+    """A running study without an active attempt. `losses`: pooled validation losses of its completed training rounds,
+    oldest first, those that are known. `leavers`: sites that left and may still count."""
 
     id: UUID
     settings: Settings
@@ -72,6 +79,8 @@ class StudyView:
     last: LastAttempt | None
     candidates: tuple[Candidate, ...]
     epoch: KeyEpoch | None
+    losses: tuple[float, ...] = ()
+    leavers: tuple[Leaver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +106,14 @@ def plan_round(view: StudyView, now: float, recent_seconds: float) -> tuple[Plan
         covered = view.epoch.holders
     present = [candidate for candidate in view.candidates if now - candidate.last_seen <= recent_seconds]
     keyed = [candidate for candidate in present if covered is None or candidate.member.site in covered]
-    chosen = mutually_approved(keyed)[: min(study.k_max, K_LIMIT)]
+    leavers = lasting(view.leavers, study.minimum_contributors)
+    knowing = [candidate for candidate in keyed if all(_approves(candidate, leaver) for leaver in leavers)]
+    chosen = mutually_approved(knowing)[: min(study.k_max, K_LIMIT)]
     needed = study.minimum_contributors
     if view.completed == 0 and study.expected_sites is not None:
         needed = max(needed, study.expected_sites)
     if len(chosen) < needed:
-        return NotYet(_short(needed, view.candidates, present, keyed, chosen))
+        return NotYet(_short(needed, view.candidates, present, keyed, chosen, leavers))
     roster = Roster(study=view.id, members=_by_site(candidate.member for candidate in chosen))
     return _plan(view, roster, now), roster
 
@@ -121,11 +132,18 @@ def _plan(view: StudyView, roster: Roster, now: float) -> Plan:
     number, attempt = _next_numbers(view.last)
     asked = max(study.minimum_contributors, math.ceil(study.fraction * size))
     expected = draw(roster, number, attempt, asked)
+    paced = pace(view.losses, study.plateau, study.early_stopping)
+    kind: Literal["training", "evaluation"] = (
+        "training" if view.completed < study.rounds and not paced.stop else "evaluation"
+    )
+    k_max = len(expected) if study.origin is None else study.k_max  # room for more would cost bits of every lane
+    selection = select(view.leavers, roster, k_max - len(expected), study.minimum_contributors)
+    known = view.losses[-1:] if study.weighting == "dynamic" else ()
     return Plan(
         study=view.id,
         round=number,
         attempt=attempt,
-        kind="training" if view.completed < study.rounds else "evaluation",
+        kind=kind,
         base_model=view.model,
         layout=study.layout,
         recipe=study.recipe,
@@ -135,7 +153,7 @@ def _plan(view: StudyView, roster: Roster, now: float) -> Plan:
         release=study.release,
         weighting=study.weighting,
         expected=expected,
-        k_max=len(expected),  # room for more would cost bits of every lane
+        k_max=k_max,
         n_max=study.n_max,
         bounds=view.bounds,
         threshold=2 * size // 3 + 1 if study.scheme == "lwe-shamir" else None,
@@ -143,6 +161,10 @@ def _plan(view: StudyView, roster: Roster, now: float) -> Plan:
         collect_until=math.ceil(now + study.collect_seconds),
         vote_seconds=study.vote_seconds,
         open_seconds=study.open_seconds,
+        rate=paced.rate,
+        reference_loss=next((loss for loss in known if loss > 0), None),
+        carried=selection.carried if kind == "training" else (),
+        origin=study.origin,
     )
 
 
@@ -152,7 +174,7 @@ def _next_numbers(last: LastAttempt | None) -> tuple[int, int]:
     return (last.number + 1, 1) if last.over else (last.number, last.attempt + 1)
 
 
-def _approves(one: Candidate, other: Candidate) -> bool:
+def _approves(one: Candidate, other: Candidate | Leaver) -> bool:
     return one.approved.get(other.member.site) == other.fingerprint
 
 
@@ -166,8 +188,10 @@ def _short(
     present: Sequence[Candidate],
     keyed: Sequence[Candidate],
     chosen: Sequence[Candidate],
+    leavers: Sequence[Leaver],
 ) -> str:
+    gone = f", and the {len(leavers)} that left and still count" if leavers else ""
     return (
         f"{len(chosen)} of at least {needed} sites are ready: {len(members)} joined, {len(present)} of them were heard "
-        f"of lately, {len(keyed)} of those hold the key, {len(chosen)} of those approved each other"
+        f"of lately, {len(keyed)} of those hold the key, {len(chosen)} of those approved each other{gone}"
     )

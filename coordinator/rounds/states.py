@@ -56,6 +56,7 @@ class Opening:
         rejected: sites whose opening did not open the sum, with the reason.
         tried: how many answers were combined in vain, and why; where it takes several to open.
         derived: outcomes in the order in which they came in, where the members open the sum.
+        able: sites that hold every key that it takes, where contributions are carried; None: all that hold the plan's.
     """
 
     contributors: tuple[UUID, ...]
@@ -67,6 +68,7 @@ class Opening:
     rejected: Mapping[UUID, str] = field(default_factory=dict)
     tried: tuple[int, str] = (0, "")
     derived: tuple[Derived, ...] = ()
+    able: frozenset[UUID] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,16 +137,23 @@ def _asking(view: View, state: Opening, members: set[UUID], now: float) -> Step:
     asked = {asked.site for asked in state.asked}
     out = state.refused.keys() | state.rejected.keys()
     waiting = [entry for entry in state.asked if entry.site not in out]
-    candidates = _shuffled(view.plan.digest, (state.voted & members) - asked - out)
+    able = members if state.able is None else members & state.able
+    candidates = _shuffled(view.plan.digest, (state.voted & able) - asked - out)
     if not state.asked:
-        return AskOpener(candidates[0]) if candidates else _no_opening(view, state)
+        return AskOpener(candidates[0]) if candidates else _awaiting_opener(view, state, able - out, now)
     deadline = state.asked[0].at + view.plan.open_seconds
     patience = max((entry.at for entry in waiting), default=now) + view.plan.open_seconds / OPENERS
-    if now >= deadline or (not waiting and not members - asked - out):
+    if now >= deadline or (not waiting and not able - asked - out):
         return _no_opening(view, state)
     if candidates and (not waiting or now >= patience):
         return AskOpener(candidates[0])
     return Wait(min(deadline, patience) if candidates else deadline)
+
+
+def _awaiting_opener(view: View, state: Opening, able: set[UUID], now: float) -> Step:
+    """Who holds every key may not have voted yet."""
+    deadline = state.shown + view.plan.vote_seconds
+    return Wait(deadline) if able and now < deadline else _no_opening(view, state)
 
 
 def _sharing(view: View, state: Opening, members: set[UUID], now: float) -> Step:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,9 @@ from crypto.plan import Plan, Roster
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A closed attempt: what is added and opened. `recipe` is the study's, passed on to the model file unread."""
+    """A closed attempt: what is added and opened. `recipe` is the study's, `server_state` the digest of what the
+    server optimiser remembers of the rounds before, if anything; `places` has, by site, the attempts under which
+    carried contributions lie."""
 
     round_id: UUID
     plan: Plan
@@ -21,6 +24,8 @@ class Work:
     layout: Layout
     recipe: dict[str, Any]
     ballot: Ballot
+    server_state: str | None = None
+    places: Mapping[UUID, UUID] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Revealed:
             the layout's counts by name.
         measures: what `coordinator.metrics` makes of them.
         seconds: time spent opening.
+        server_state: digest of what the server optimiser remembers, if anything.
     """
 
     model: tuple[str, int] | None
@@ -41,3 +47,4 @@ class Revealed:
     counts: dict[str, Any]
     measures: dict[str, Any]
     seconds: float
+    server_state: str | None = None

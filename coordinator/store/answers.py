@@ -31,9 +31,13 @@ def shown_ballot(row: Round) -> messages.Ballot:
     Raises:
         NotFound: not yet, or never.
     """
+    _check_shown(row)
+    return messages.Ballot.from_json(row.ballot)
+
+
+def _check_shown(row: Round) -> None:
     if row.ballot is None or row.opened is None:
         raise NotFound("There is no ballot of this attempt yet. The task (GET .../task) says when there is.")
-    return messages.Ballot.from_json(row.ballot)
 
 
 def vote(session: Session, row: Round, site: UUID, signed: Signed[messages.Vote], now: float) -> None:
@@ -166,9 +170,9 @@ def check_answer(row: Round, site: UUID, signed: Signed[M], named: UUID, ballot:
         NotAMember, NotFound, MessageRefused, InvalidSignature: as for `vote`.
     """
     public = check_on_roster(row, site)
-    shown = shown_ballot(row)
+    _check_shown(row)
     verify(public, signed)
-    if named != site or ballot != shown.digest:
+    if named != site or ballot != row.ballot_digest:
         raise MessageRefused("This answer is to another ballot, or names another site than the one that sends it.")
 
 

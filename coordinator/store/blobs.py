@@ -172,9 +172,13 @@ def parts_prefix(round_id: UUID) -> str:
     return f"parts/{round_id}"
 
 
+def site_parts_prefix(round_id: UUID, site: UUID) -> str:
+    return f"{parts_prefix(round_id)}/{site}"
+
+
 def part_key(round_id: UUID, site: UUID, kind: str, number: int) -> str:
     """`kind` is one of `coordinator.store.tables.PartKind`."""
-    return f"{parts_prefix(round_id)}/{site}/{kind}-{number}"
+    return f"{site_parts_prefix(round_id, site)}/{kind}-{number}"
 
 
 def sums_prefix(round_id: UUID) -> str:
@@ -187,6 +191,11 @@ def sum_key(round_id: UUID, number: int) -> str:
 
 def model_key(digest: str) -> str:
     return f"models/{digest}"
+
+
+def server_state_key(study: UUID, digest: str) -> str:
+    """What a study's server optimiser remembers after a round."""
+    return f"server/{study}/{digest}"
 
 
 def study_key(study: UUID, digest: str) -> str:

@@ -28,7 +28,6 @@ from coordinator.store import audit
 from coordinator.store.tables import Contribution, Opening, Part, PartKind, Refusal, Round, Vote
 from crypto import manifest as messages
 from crypto.identity import PublicIdentity
-from crypto.plan import Roster
 from crypto.wire import Message, Signed
 
 M = TypeVar("M", bound=Message)
@@ -63,10 +62,10 @@ def check_on_roster(row: Round, site: UUID) -> PublicIdentity:
     Raises:
         NotAMember: it is not on it.
     """
-    member = Roster.from_json(row.roster).member(site)
+    member = next((member for member in row.roster["members"] if member["site"] == str(site)), None)
     if member is None:
         raise NotAMember("This site is not on the roster of this plan. It may be on the next one's.")
-    return PublicIdentity.of_member(member)
+    return PublicIdentity.from_hex(member["signing_key"], member["hpke_key"])
 
 
 def check_may_contribute(row: Round, site: UUID) -> None:

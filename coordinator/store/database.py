@@ -7,11 +7,13 @@ effect outside the session.
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -22,9 +24,15 @@ T = TypeVar("T")
 
 ATTEMPTS: Final = 8
 BUSY_SECONDS: Final = 10  # how long SQLite itself waits for another writer
+_LONG: Final = 4096  # characters
+_LONG_KEPT: Final = 16
 _RETRYABLE_STATES: Final = frozenset({"40001", "40P01", "55P03"})  # serialization failure, deadlock, lock not available
 
 log = logging.getLogger(__name__)
+
+
+class ForeignKeysBroken(Exception):
+    """A migration lost rows that others refer to."""
 
 
 class Store:
@@ -47,9 +55,32 @@ class Store:
         """`fn`'s value over one consistent snapshot; it must not write."""
         return self._repeat(self.engine, name, fn)
 
-    def writer(self) -> AbstractContextManager[Connection]:
-        """A connection in a writing transaction, for migrations."""
-        return self._writer.begin()
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """A connection in a writing transaction, for migrations.
+
+        SQLite alters a table by making it anew, and would take rows that refer to it for orphans meanwhile: there,
+        foreign keys are checked at the end, all at once.
+
+        Raises:
+            ForeignKeysBroken: rows would refer to nothing that did not before; nothing was changed.
+        """
+        if self.engine.dialect.name != "sqlite":
+            with self._writer.begin() as connection:
+                yield connection
+            return
+        with self._writer.connect() as connection:
+            plain = connection.connection.cursor()
+            plain.execute("PRAGMA foreign_keys = OFF")  # which does nothing within a transaction
+            try:
+                with connection.begin():
+                    before = _orphans(connection)
+                    yield connection
+                    after = _orphans(connection)
+                    if len(after) > len(before):
+                        raise ForeignKeysBroken(f"rows of {after[-1][0]} would refer to nothing in {after[-1][2]}")
+            finally:
+                plain.execute("PRAGMA foreign_keys = ON")
 
     def close(self) -> None:
         self.engine.dispose()
@@ -70,11 +101,22 @@ class Store:
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, json_deserializer=_read_json)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(parsed, pool_pre_ping=True, isolation_level="REPEATABLE READ")
+    return create_engine(parsed, pool_pre_ping=True, isolation_level="REPEATABLE READ", json_deserializer=_read_json)
+
+
+def _read_json(text: str) -> Any:
+    """A JSON column's value. Long ones, such as the roster of a plan, are read again with every request: they are
+    parsed once and shared, so nobody may change what a row holds in place."""
+    return _parse_long(text) if len(text) > _LONG else json.loads(text)
+
+
+@lru_cache(_LONG_KEPT)
+def _parse_long(text: str) -> Any:
+    return json.loads(text)
 
 
 def _writer_options(engine: Engine) -> dict[str, Any]:
@@ -92,6 +134,11 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _orphans(connection: Connection) -> list[Any]:
+    """(table, row, table that it refers to, ...) of each row that refers to nothing."""
+    return list(connection.exec_driver_sql("PRAGMA foreign_key_check"))
 
 
 def _may_repeat(error: DBAPIError) -> bool:

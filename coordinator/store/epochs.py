@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from coordinator.errors import Conflict, EpochExists, MessageRefused, NotFound
@@ -40,19 +42,37 @@ def next_number(session: Session, study: UUID) -> int:
     return 1 + (session.scalar(select(func.max(Epoch.number)).where(Epoch.study_id == study)) or 0)
 
 
-def additions(session: Session, epoch: Epoch) -> list[tables.WrapAddition]:
+class Given(NamedTuple):
+    """One addition to an epoch's record, without the signed words. Who gives to itself says that it opened a wrap."""
+
+    recipient: UUID
+    holder: UUID
+    received: float
+
+
+def additions(session: Session, epoch: Epoch, recipient: UUID | None = None) -> list[tables.WrapAddition]:
     """Wraps made since the record, and the word of those who opened one; by recipient, oldest first."""
-    found = session.scalars(
-        select(tables.WrapAddition).where(
-            tables.WrapAddition.study_id == epoch.study_id, tables.WrapAddition.epoch == epoch.number
-        )
-    )
-    return sorted(found, key=lambda row: (row.recipient.bytes, row.received, row.holder.bytes))
+    query = select(tables.WrapAddition).where(_of(epoch))
+    if recipient is not None:
+        query = query.where(tables.WrapAddition.recipient == recipient)
+    return sorted(session.scalars(query), key=lambda row: (row.recipient.bytes, row.received, row.holder.bytes))
+
+
+def _given(session: Session, epoch: Epoch) -> list[Given]:
+    """All additions; what was signed stays in the database, as there may be one of every member."""
+    row = tables.WrapAddition
+    found = session.execute(select(row.recipient, row.holder, row.received).where(_of(epoch)))
+    return [Given(*columns) for columns in found]
+
+
+def _of(epoch: Epoch) -> ColumnElement[bool]:
+    row = tables.WrapAddition
+    return and_(row.study_id == epoch.study_id, row.epoch == epoch.number)
 
 
 def holders(session: Session, epoch: Epoch) -> set[UUID]:
     """Sites that were dealt the epoch's key, and newcomers that opened a wrap of it."""
-    return _recorded(epoch) | _acknowledged(additions(session, epoch))
+    return _recorded(epoch) | _acknowledged(_given(session, epoch))
 
 
 def missing(session: Session, epoch: Epoch, now: float, recent_seconds: float) -> list[UUID]:
@@ -61,16 +81,19 @@ def missing(session: Session, epoch: Epoch, now: float, recent_seconds: float) -
     They were given no wrap, or are here and did not say that they opened one: the first may be no good, and it must
     not be one holder's choice whether a member takes part.
     """
-    rows, recorded = additions(session, epoch), _recorded(epoch)
+    rows, recorded = _given(session, epoch), _recorded(epoch)
     content = _acknowledged(rows) | {epoch.dealer}
+    received: dict[UUID, list[float]] = defaultdict(list)
+    for row in rows:
+        received[row.recipient].append(row.received)
     found = []
-    for _, site in memberships.members(session, epoch.study_id):
-        given = [row.received for row in rows if row.recipient == site.id]
-        latest = max(given + [epoch.created] * (site.id in recorded), default=None)
-        here = now - site.last_seen <= recent_seconds
+    for site, last_seen in memberships.seen(session, epoch.study_id):
+        given = received.get(site, [])
+        latest = max(given + [epoch.created] * (site in recorded), default=None)
+        here = now - last_seen <= recent_seconds
         again = latest is not None and here and now - latest > WRAP_SECONDS and len(given) < WRAPS_KEPT
-        if site.id not in content and (latest is None or again):
-            found.append(site.id)
+        if site not in content and (latest is None or again):
+            found.append(site)
     return found
 
 
@@ -86,19 +109,25 @@ def summary(session: Session, study: Study, now: float, recent_seconds: float) -
         "number": epoch.number,
         "dealer": None,
         "record": epoch.record_digest,
-        "additions": len(additions(session, epoch)),
+        "additions": len(_given(session, epoch)),
         "missing": [str(site) for site in missing(session, epoch, now, recent_seconds)],
     }
 
 
-def view(session: Session, study: Study, now: float, recent_seconds: float) -> dict[str, Any]:
-    """What `GET .../epoch` answers (docs/wire.md)."""
-    epoch = current(session, study.id)
+def view(session: Session, study: Study, now: float, recent_seconds: float, site: UUID | None = None) -> dict[str, Any]:
+    """What `GET .../epoch` answers (docs/wire.md).
+
+    Args:
+        site: leave out additions that do not concern this site. While members lack the key all do: by them holders
+            know whose turn it is to pass it on.
+    """
+    epoch, found = current(session, study.id), summary(session, study, now, recent_seconds)
+    only = site if not found["missing"] else None
     signed = {
         "record": epoch.record if epoch else None,
-        "additions": [row.signed for row in additions(session, epoch)] if epoch else [],
+        "additions": [row.signed for row in additions(session, epoch, only)] if epoch else [],
     }
-    return summary(session, study, now, recent_seconds) | signed
+    return found | signed
 
 
 def asked_dealer(session: Session, study: Study, now: float, recent_seconds: float) -> UUID | None:
@@ -122,13 +151,15 @@ def _may_deal(session: Session, study: Study, now: float, recent_seconds: float)
     """Members seen lately that all approved each other, once there are enough of them for a plan that takes a key."""
     if study.scheme == "lwe-shamir" or study.state in ("finished", "stopped"):
         return frozenset()
+    needed = max(study.minimum_contributors, (study.expected_sites or 0) if study.completed == 0 else 0)
+    if memberships.approvals(session, study.id) < needed:  # what they say need not be read
+        return frozenset()
     present = [
         candidate
         for candidate in memberships.candidates(session, study.id)
         if now - candidate.last_seen <= recent_seconds
     ]
     group = mutually_approved(present)
-    needed = max(study.minimum_contributors, (study.expected_sites or 0) if study.completed == 0 else 0)
     return frozenset(candidate.member.site for candidate in group) if len(group) >= needed else frozenset()
 
 
@@ -237,7 +268,7 @@ def _recorded(epoch: Epoch) -> set[UUID]:
     return {UUID(wrap["recipient"]) for wrap in epoch.record["message"]["wraps"]}
 
 
-def _acknowledged(rows: list[tables.WrapAddition]) -> set[UUID]:
+def _acknowledged(rows: Iterable[Given | tables.WrapAddition]) -> set[UUID]:
     return {row.recipient for row in rows if row.holder == row.recipient}
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from coordinator.store import answers, outcomes, spot_checks
+from coordinator.store import answers, outcomes, site_evaluations, spot_checks
 from coordinator.store.tables import Audit, Contribution, Metrics, Opening, Refusal, Round, Vote
 from coordinator.store.tasks import contributors
 from crypto.plan import Roster
@@ -32,6 +32,7 @@ def _round(session: Session, row: Round) -> dict[str, Any]:
         "reason": row.reason,
         "plan": row.plan_digest,
         "contributors": contributors(row) if row.ballot is not None else whole,
+        "carried": [carried["member"]["site"] for carried in row.plan.get("carried", [])],
         "votes": session.scalar(select(func.count()).select_from(Vote).where(Vote.round_id == row.id)) or 0,
         "openings": [
             {"site": str(opening.site_id), "rejection": opening.rejection}
@@ -51,6 +52,7 @@ def _round(session: Session, row: Round) -> dict[str, Any]:
         "ended": row.ended,
         "seconds": {"add": row.add_seconds, "open": row.open_seconds},
         "metrics": metrics.derived if metrics else None,
+        "site_evaluations": site_evaluations.shown(session, row),
     }
 
 

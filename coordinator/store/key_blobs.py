@@ -27,7 +27,7 @@ def check_room(session: Session, study: UUID, site: UUID, size: int) -> None:
     Raises:
         KeyLimit: too many, or too many bytes.
     """
-    most = DEALS * (1 + len(memberships.members(session, study)))
+    most = DEALS * (1 + len(memberships.seen(session, study)))
     query = select(func.count(), func.coalesce(func.sum(KeyBlob.size), 0))
     number, stored = session.execute(query.where(KeyBlob.study_id == study, KeyBlob.site_id == site)).one()
     if number < most and stored + size <= most * BLOB_BYTES:

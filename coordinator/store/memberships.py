@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from coordinator.errors import NotAMember, NotFound
 from coordinator.rounds.planning import Candidate
 from coordinator.store.tables import Approval, Membership, Site
 from crypto.plan import Member, Roster
+
+_AT_ONCE: Final = 16  # statements of members in memory
 
 
 def members(session: Session, study: UUID) -> list[tuple[Membership, Site]]:
@@ -21,6 +25,21 @@ def members(session: Session, study: UUID) -> list[tuple[Membership, Site]]:
         .where(Membership.study_id == study, Membership.left.is_(None), Site.state == "active")
     )
     return sorted(((member, site) for member, site in rows), key=lambda pair: pair[1].id.bytes)
+
+
+def seen(session: Session, study: UUID) -> list[tuple[UUID, float]]:
+    """Active members and when they were seen last, sorted by site id, without anything else of them."""
+    rows = session.execute(
+        select(Site.id, Site.last_seen)
+        .join(Membership, Membership.site_id == Site.id)
+        .where(Membership.study_id == study, Membership.left.is_(None), Site.state == "active")
+    )
+    return sorted(((site, last_seen) for site, last_seen in rows), key=lambda pair: pair[0].bytes)
+
+
+def approvals(session: Session, study: UUID) -> int:
+    """How many sites said whom they approve."""
+    return session.scalar(select(func.count()).select_from(Approval).where(Approval.study_id == study)) or 0
 
 
 def is_member(session: Session, study: UUID, site: UUID) -> bool:
@@ -46,22 +65,39 @@ def roster(session: Session, study: UUID) -> Roster:
     return Roster(study=study, members=tuple(_member(*pair) for pair in found))
 
 
-def candidates(session: Session, study: UUID) -> list[Candidate]:
-    """Active members as `rounds.planning` takes them."""
-    peers = {
-        row.site_id: row.signed["message"]["peers"]
-        for row in session.scalars(select(Approval).where(Approval.study_id == study))
-    }
+def candidates(session: Session, study: UUID, former: Iterable[UUID] = ()) -> list[Candidate]:
+    """Active members as `rounds.planning` takes them.
+
+    Args:
+        former: sites that left, and that it asks who approved of all the same.
+    """
+    found = members(session, study)
+    sites = [*(site for _, site in found), *(session.get_one(Site, site) for site in former)]
+    approved = _approved(session, study, {str(site.id): site for site in sites})
     return [
         Candidate(
             member=_member(membership, site),
             fingerprint=site.fingerprint,
             joined=membership.joined,
             last_seen=site.last_seen,
-            approved={UUID(peer): fingerprint for peer, fingerprint in peers.get(site.id, {}).items()},
+            approved=approved.get(site.id, {}),
         )
-        for membership, site in members(session, study)
+        for membership, site in found
     ]
+
+
+def _approved(session: Session, study: UUID, sites: Mapping[str, Site]) -> dict[UUID, Mapping[UUID, str]]:
+    """For each member which of these sites it approved with the keys they have now, one by one and without a copy of
+    anybody's keys: a thousand members say a million things about each other, and mostly the same."""
+    everybody = {site.id: site.fingerprint for site in sites.values()}
+    query = select(Approval.site_id, Approval.signed).where(Approval.study_id == study)
+    found: dict[UUID, Mapping[UUID, str]] = {}
+    for site, signed in session.execute(query.execution_options(yield_per=_AT_ONCE)):
+        said: dict[str, str] = signed["message"]["peers"]
+        fitting = [sites[peer] for peer, keys in said.items() if peer in sites and sites[peer].fingerprint == keys]
+        others = len(everybody) - (site in everybody)
+        found[site] = everybody if len(fitting) == others else {peer.id: peer.fingerprint for peer in fitting}
+    return found
 
 
 def _member(membership: Membership, site: Site) -> Member:

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 from coordinator.rounds import states
 from coordinator.rounds.planning import KeyEpoch, LastAttempt, Settings, StudyView
 from coordinator.rounds.work import Revealed, Work
-from coordinator.store import audit, epochs, leases, memberships, models, outcomes, sealed_models, spot_checks
+from coordinator.store import audit, carrying, epochs, leases, memberships, models, outcomes, sealed_models, spot_checks
 from coordinator.store.answers import refusal
-from coordinator.store.blobs import parts_prefix, sealed_models_prefix, sums_prefix
+from coordinator.store.blobs import parts_prefix, sealed_models_prefix, server_state_key, site_parts_prefix, sums_prefix
 from coordinator.store.leases import Lease
 from coordinator.store.tables import (
     Contribution,
@@ -30,6 +30,7 @@ from coordinator.store.tables import (
     Study,
     Vote,
 )
+from coordinator.terms import Terms
 from crypto.layout import Layout
 from crypto.manifest import Answer, Ballot
 from crypto.outcome import Outcome
@@ -72,6 +73,7 @@ def study_view(session: Session, study_id: UUID) -> StudyView | None:
     if study_id not in to_plan(session):
         return None
     study = session.get_one(Study, study_id)
+    leavers = carrying.leavers(session, study)
     return StudyView(
         id=study.id,
         settings=_settings(study),
@@ -79,13 +81,16 @@ def study_view(session: Session, study_id: UUID) -> StudyView | None:
         model=study.current_model,
         bounds=tuple(study.bounds),
         last=_last(session, study_id),
-        candidates=tuple(memberships.candidates(session, study_id)),
+        candidates=tuple(memberships.candidates(session, study_id, [leaver.member.site for leaver in leavers])),
         epoch=_epoch(session, study_id),
+        losses=_losses(session, study_id),
+        leavers=tuple(leavers),
     )
 
 
 def create(session: Session, plan: Plan, roster: Roster, now: float) -> UUID:
     """Store a planned attempt; the table refuses a second active one of a study."""
+    carrying.drop_others(session, session.get_one(Study, plan.study), plan, roster, ACTOR, now)
     row = Round(
         id=uuid4(),
         study_id=plan.study,
@@ -100,7 +105,8 @@ def create(session: Session, plan: Plan, roster: Roster, now: float) -> UUID:
     )
     session.add(row)
     session.flush()
-    _tell(session, row, now, "round.planned", kind=plan.kind, plan=plan.digest, roster=len(roster.members))
+    carried = {"carried": [str(each.member.site) for each in plan.carried]} if plan.carried else {}
+    _tell(session, row, now, "round.planned", kind=plan.kind, plan=plan.digest, roster=len(roster.members), **carried)
     return row.id
 
 
@@ -112,7 +118,8 @@ def close(session: Session, lease: Lease, contributors: Sequence[UUID], now: flo
         .where(Contribution.round_id == row.id, Contribution.site_id.in_(contributors))
         .where(Contribution.completed.is_not(None))
     )
-    manifests = sorted((each.manifest or {} for each in rows), key=lambda signed: UUID(signed["message"]["site"]).bytes)
+    found = [*(each.manifest or {} for each in rows), *carrying.manifests(session, row)]
+    manifests = sorted(found, key=lambda signed: UUID(signed["message"]["site"]).bytes)
     ballot = Ballot.from_json({"plan": row.plan_digest, "manifests": manifests})
     row.state, row.closed = "aggregating", now
     row.ballot, row.ballot_digest = ballot.to_json(), ballot.digest
@@ -124,7 +131,9 @@ def work(session: Session, round_id: UUID) -> Work:
     row = session.get_one(Round, round_id)
     study = session.get_one(Study, row.study_id)
     plan, roster, layout = Plan.from_json(row.plan), Roster.from_json(row.roster), Layout.from_json(study.layout)
-    return Work(row.id, plan, roster, layout, study.recipe, Ballot.from_json(row.ballot))
+    ballot, state = Ballot.from_json(row.ballot), _server_state(session, row)
+    places = {site: place.id for site, place in carrying.places(session, row).items()}
+    return Work(row.id, plan, roster, layout, study.recipe, ballot, state, places)
 
 
 def record_sums(session: Session, lease: Lease, seconds: float) -> None:
@@ -181,11 +190,25 @@ def complete(session: Session, lease: Lease, revealed: Revealed, wrong: Sequence
         models.register(session, digest, size, study.layout_digest, study.recipe_digest, now, origin)
         study.current_model, study.completed, study.bounds = digest, study.completed + 1, revealed.bounds
     elif study.state in ("running", "paused"):
-        study.state = "finished"
+        _finish(session, study, now)
     study.losses = 0
     row.state, row.model, row.ended, row.open_seconds = "complete", digest, now, revealed.seconds
+    row.server_state = revealed.server_state
     session.add(Metrics(round_id=row.id, counts=revealed.counts, derived=revealed.measures))
+    carrying.release(session, study)
     _tell(session, row, now, "round.complete", model=digest)
+
+
+def _finish(session: Session, study: Study, now: float) -> None:
+    study.state, study.reason = "finished", None
+    if study.completed == study.rounds:
+        return
+    stopping = Terms.of(study.recipe).early_stopping
+    study.reason = (
+        f"ended early, after {study.completed} of {study.rounds} rounds: for {stopping.patience if stopping else 0} "
+        "rounds the validation loss over all sites did not get better"
+    )
+    audit.append(session, now, ACTOR, "study.ended-early", {"study": str(study.id), "reason": study.reason})
 
 
 def outcome(session: Session, round_id: UUID, content: str) -> tuple[float, Outcome]:
@@ -207,6 +230,7 @@ def fail(session: Session, lease: Lease, reason: str, now: float) -> None:
     row.state, row.reason, row.ended = "failed", reason, now
     _tell(session, row, now, "round.failed", reason=reason)
     study = session.get_one(Study, row.study_id)
+    carrying.release(session, study)
     if not row.after_ballot or study.state == "stopped":
         return
     study.losses += 1
@@ -219,16 +243,25 @@ def fail(session: Session, lease: Lease, reason: str, now: float) -> None:
 
 
 def leftovers(session: Session, round_id: UUID) -> list[str]:
-    """Folders of blobs that nobody needs once an attempt has ended."""
+    """Blobs, and folders of them, that nobody needs once an attempt has ended."""
     row = session.get_one(Round, round_id)
-    folders = [parts_prefix(row.id), sums_prefix(row.id)]
-    return [*folders, sealed_models_prefix(row.study_id, row.base_model)] if _superseded(row) else folders
+    stay, asked = carrying.kept(session, row), [UUID(site) for site in row.plan["expected"]]
+    parts = [site_parts_prefix(row.id, site) for site in asked if site not in stay] if stay else [parts_prefix(row.id)]
+    folders = [*parts, sums_prefix(row.id)]
+    if _superseded(row):
+        folders.append(sealed_models_prefix(row.study_id, row.base_model))
+        former = _server_state(session, row)
+        folders += [server_state_key(row.study_id, former)] if former not in (None, row.server_state) else []
+    return folders
 
 
-def record_sweep(session: Session, lease: Lease, now: float) -> None:
-    """The ended attempt's blobs are gone."""
+def record_sweep(session: Session, lease: Lease, folders: Sequence[str], now: float) -> None:
+    """The ended attempt's blobs are gone: `folders`, as `leftovers` named them. If more are to go now, nothing is
+    recorded, and they go next."""
     row = _held(session, lease, "complete", "failed")
-    session.execute(delete(Part).where(Part.round_id == row.id))
+    if leftovers(session, row.id) != folders:
+        return
+    session.execute(delete(Part).where(Part.round_id == row.id, Part.site_id.not_in(carrying.kept(session, row))))
     if _superseded(row):
         sealed_models.forget(session, row.study_id, row.base_model)
     row.swept = now
@@ -280,6 +313,7 @@ def _state(session: Session, row: Round) -> states.State:
         rejected={each.site_id: each.rejection for each in rows if each.rejection is not None},
         tried=(row.tried, row.trouble or ""),
         derived=outcomes.derived(session, row),
+        able=carrying.able(session, row),
     )
 
 
@@ -297,6 +331,7 @@ def _refusals(session: Session, row: Round, step: str) -> dict[UUID, str]:
 
 
 def _settings(study: Study) -> Settings:
+    terms = Terms.of(study.recipe)
     return Settings(
         scheme=study.scheme,
         release=study.release,
@@ -312,7 +347,23 @@ def _settings(study: Study) -> Settings:
         fraction=study.fraction,
         layout=study.layout_digest,
         recipe=study.recipe_digest,
+        plateau=terms.plateau,
+        early_stopping=terms.early_stopping,
+        origin=study.first_model if carrying.carries(study) else None,
     )
+
+
+def _losses(session: Session, study_id: UUID) -> tuple[float, ...]:
+    """Each is of its round's base model."""
+    query = select(Metrics.derived).join(Round, Round.id == Metrics.round_id).where(Round.study_id == study_id)
+    rows = session.scalars(query.where(Round.kind == "training", Round.state == "complete").order_by(Round.number))
+    return tuple(derived["loss"] for derived in rows if derived.get("loss") is not None)
+
+
+def _server_state(session: Session, row: Round) -> str | None:
+    """What the server optimiser remembered after the round that made this attempt's base model."""
+    query = select(Round.server_state).where(Round.study_id == row.study_id, Round.model == row.base_model)
+    return session.scalar(query.where(Round.kind == "training", Round.state == "complete"))
 
 
 def _last(session: Session, study_id: UUID) -> LastAttempt | None:

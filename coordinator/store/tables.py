@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from crypto.plan import Release, SchemeName
+from crypto.plan import Release, SchemeName, Weighting
 
 Digest = Annotated[str, "sha256"]
 Moment = Annotated[float, "unix seconds"]
@@ -36,7 +36,6 @@ Json = dict[str, Any]
 Role = Literal["operator", "auditor"]
 SiteState = Literal["active", "suspended"]
 StudyState = Literal["draft", "running", "paused", "finished", "stopped"]
-Weighting = Literal["samples", "equal"]
 RoundKind = Literal["training", "evaluation"]
 RoundState = Literal["collecting", "aggregating", "opening", "complete", "failed"]
 PartKind = Literal["body", "key", "opened", "sealed"]
@@ -160,8 +159,8 @@ class Model(Base):
 
 class Study(Base):
     """`completed` counts the training rounds that made a model. `rounds`, times and limits become part of each plan.
-    `bounds` has one number a tensor of the layout and moves with each round. `reason` says why a study was paused,
-    `losses` counts the rounds lost in a row after their ballot was shown."""
+    `bounds` has one number a tensor of the layout and moves with each round. `reason` says why a study was paused, or
+    finished early; `losses` counts the rounds lost in a row after their ballot was shown."""
 
     __tablename__ = "studies"
     __table_args__ = (
@@ -176,7 +175,7 @@ class Study(Base):
         _holds("limits", "k_max BETWEEN 2 AND 1024 AND n_max BETWEEN 1 AND 16777215"),
         _holds("fraction", "fraction > 0 AND fraction <= 1"),
         _holds("seconds", "collect_seconds > 0 AND vote_seconds > 0 AND open_seconds > 0"),
-        _holds("finished", "state <> 'finished' OR completed = rounds"),
+        _holds("finished", "state <> 'finished' OR completed = rounds OR reason IS NOT NULL"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -208,7 +207,9 @@ class Study(Base):
 
 
 class Membership(Base):
-    """`index` is the site's Shamir coordinate in the study, given once and kept when it leaves and returns."""
+    """`index` is the site's Shamir coordinate in the study, given once and kept when it leaves and returns. Where the
+    study goes on counting sites that left, `not_carried` says why it does so no more with this one's last
+    contribution."""
 
     __tablename__ = "memberships"
     __table_args__ = (UniqueConstraint("study_id", "index"), _holds("index", '"index" >= 1'))
@@ -218,6 +219,7 @@ class Membership(Base):
     index: Mapped[int]
     joined: Mapped[Moment]
     left: Mapped[Moment | None]
+    not_carried: Mapped[str | None]
 
 
 class Approval(Base):
@@ -283,7 +285,7 @@ class Round(Base):
     {"site", "asked"} in the order in which they were asked. `tried` is how many answers did not open the sum together,
     where it takes several, and `trouble` says why. `swept` is when the ended attempt's parts and sums were
     deleted. `due` is the earliest time at which a conductor looks again after an error; the lease says which one is at
-    work.
+    work. `server_state` is what the server optimiser remembers after the round, a blob until the next one is complete.
     """
 
     __tablename__ = "rounds"
@@ -339,6 +341,7 @@ class Round(Base):
     add_seconds: Mapped[float | None] = mapped_column(Double())
     open_seconds: Mapped[float | None] = mapped_column(Double())
     swept: Mapped[Moment | None]
+    server_state: Mapped[Digest | None]
     due: Mapped[Moment] = mapped_column(default=0.0)
     lease_owner: Mapped[str | None]
     lease_token: Mapped[UUID | None]
@@ -426,6 +429,15 @@ class SpotCheck(_Word, Base):
     """A site's Signed[SpotCheck] of a completed round."""
 
     __tablename__ = "spot_checks"
+
+
+class SiteEvaluation(_Word, Base):
+    """A site's Signed[SiteEvaluation] of an attempt's base model, and the measures derived from it: a site's own word
+    in the open, where its policy allows it."""
+
+    __tablename__ = "site_evaluations"
+
+    derived: Mapped[Json]
 
 
 class ModelRequest(Base):

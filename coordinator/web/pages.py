@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -14,10 +15,10 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from sqlalchemy.orm import Session
 
 from coordinator.errors import RateLimited
+from coordinator.metrics import in_words
 from coordinator.services import Services, address_of, services_of
-from coordinator.store import history, memberships, operators, sites, studies, tables
-from coordinator.web.curves import curve
-from crypto.schemes import SCHEMES
+from coordinator.store import history, operators, sites, studies, tables
+from coordinator.web.studies import details, overview
 
 router = APIRouter(include_in_schema=False)
 COOKIE: Final = "pleura-session"
@@ -45,7 +46,7 @@ _pages = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_pages.filters.update(moment=_moment, size=_size)
+_pages.filters.update(moment=_moment, size=_size, measure=in_words)
 
 
 @router.get("/")
@@ -56,6 +57,16 @@ def page(request: Request, services: Annotated[Services, Depends(services_of)]) 
         return _render("login.html", 200, fault=None)
     content = services.store.read("page", _content)
     return _render("dashboard.html", 200, operator=operator, now=services.clock.now(), **content)
+
+
+@router.get("/studies/{study}")
+def study_page(study: UUID, request: Request, services: Annotated[Services, Depends(services_of)]) -> HTMLResponse:
+    """A study's figures, class by class, for who is logged in."""
+    operator = _logged_in(services, request)
+    if operator is None:
+        return _render("login.html", 200, fault=None)
+    content = services.store.read("study page", lambda session: details(session, studies.get(session, study)))
+    return _render("study.html", 200, operator=operator, now=services.clock.now(), study=content)
 
 
 @router.post("/login")
@@ -102,26 +113,10 @@ def _logged_in(services: Services, request: Request) -> tables.Operator | None:
 
 def _content(session: Session) -> dict[str, Any]:
     return {
-        "studies": [_study(session, row) for row in reversed(studies.everyone(session))],
+        "studies": [overview(session, row) for row in reversed(studies.everyone(session))],
         "sites": sites.everyone(session),
         "names": {str(site.id): site.name for site in sites.everyone(session)},
         "audit": history.newest_audit_rows(session, _AUDIT_ROWS),
-    }
-
-
-def _study(session: Session, row: tables.Study) -> dict[str, Any]:
-    rounds = history.rounds(session, row.id)
-    measured = [entry["metrics"] or {} for entry in rounds if entry["state"] == "complete"]
-    aucs, losses = [found.get("macro_auc") for found in measured], [found.get("loss") for found in measured]
-    return {
-        "row": row,
-        "trust": SCHEMES[row.scheme].trust,
-        "members": len(memberships.members(session, row.id)),
-        "rounds": list(reversed(rounds)),
-        "auc": next((value for value in reversed(aucs) if value is not None), None),
-        "loss": next((value for value in reversed(losses) if value is not None), None),
-        "auc_curve": curve(aucs, "pooled macro AUC", top=1.0),
-        "loss_curve": curve(losses, "pooled loss"),
     }
 
 

@@ -26,9 +26,9 @@ from crypto.schemes.contribution import (
     SealedContribution,
     check_contributors,
     check_layout,
-    divisor,
     revealed,
 )
+from crypto.schemes.weights import divisor
 from crypto.slots import SlotFormat
 from crypto.vector import VectorShape, fill_parts, numbered, read_parts
 

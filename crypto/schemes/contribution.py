@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.errors import Malformed, OpeningRefused, OutOfRange, WrongDigest
+from crypto.errors import Malformed, OutOfRange, WrongDigest
 from crypto.lanes import NumberFormat, OpenedCounts, RealEncoder, check_bounds, count_vector
 from crypto.layout import Layout
 from crypto.plan import Plan
 from crypto.schemes.base import Revealed
+from crypto.schemes.weights import weight, weight_sum, weight_units
 
 
 class Contribution:
@@ -32,10 +33,11 @@ class Contribution:
         check_layout(plan, layout)
         if (plan.kind == "training") != (update is not None):
             raise ValueError(f"a plan for {plan.kind} and {'no' if update is None else 'an'} update")
+        units = weight_units(plan, layout, samples, recipe_counts)
         self.encoder: RealEncoder | None = None
         if update is not None:
-            self.encoder = RealEncoder(update, layout, plan.bounds, weight(plan, samples), number_format)
-        self._tensors, self._n_max = len(layout.tensors), plan.n_max
+            self.encoder = RealEncoder(update, layout, plan.bounds, weight(plan, units), number_format)
+        self._tensors, self._units = len(layout.tensors), units
         self._samples, self._recipe = samples, recipe_counts
 
     @property
@@ -45,7 +47,7 @@ class Contribution:
 
     def counts(self) -> list[int]:
         """The counts to seal, once all values were read."""
-        return count_vector(self._samples, self._n_max, self.clipped, self._recipe)
+        return count_vector(self._samples, self._units, self.clipped, self._recipe)
 
 
 class SealedContribution:
@@ -78,27 +80,6 @@ class SealedContribution:
     def _check_whole(self) -> None:
         if not self._whole:
             raise ValueError("what clipping cut off is known once all parts were sealed")
-
-
-def weight(plan: Plan, samples: int) -> float:
-    """The weight of a contribution of that many samples: 1 where the plan weighs all sites alike."""
-    return 1.0 if plan.weighting == "equal" else min(samples, plan.n_max) / plan.n_max
-
-
-def weight_sum(plan: Plan, counts: OpenedCounts, contributors: int) -> float:
-    """The sum of the contributors' weights.
-
-    Raises:
-        OpeningRefused: more than so many contributors may have.
-    """
-    if counts.capped_samples > contributors * plan.n_max:
-        raise OpeningRefused("the contributors' weights add up to more than the plan admits: a malformed contribution")
-    return float(contributors) if plan.weighting == "equal" else counts.capped_samples / plan.n_max
-
-
-def divisor(plan: Plan, counts: OpenedCounts, contributors: int) -> float:
-    """What the opened sum of updates is divided by."""
-    return weight_sum(plan, counts, contributors) if plan.kind == "training" else 1.0
 
 
 def revealed(plan: Plan, mean: NDArray[np.float32], counts: OpenedCounts, contributors: int) -> Revealed:

@@ -24,9 +24,9 @@ from crypto.schemes.contribution import (
     SealedContribution,
     check_contributors,
     check_layout,
-    divisor,
     revealed,
 )
+from crypto.schemes.weights import divisor
 from crypto.vector import VectorShape
 
 SealSecret: TypeAlias = Callable[[NDArray[np.int64]], tuple[bytes, ...]]  # a secret, int64 [2048], to its key parts

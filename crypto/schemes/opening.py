@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crypto.canonical import check_digest
+from crypto.checks import carried_as
 from crypto.ckks_body import read_frames
 from crypto.ckks_secret import SecretContext
-from crypto.errors import Malformed, MalformedKeyPart, WrongDigest
+from crypto.errors import Malformed, MalformedKeyPart, OpeningRefused, WrongDigest
 from crypto.layout import Layout
 from crypto.manifest import Ballot, Manifest, Opening
 from crypto.plan import Plan
 from crypto.schemes import scheme
 from crypto.schemes.ckks import body_shape, check_slots
 from crypto.slots import SlotFormat
+from crypto.wire import Digest
 
 
 def open_ballot(
-    plan: Plan, ballot: Ballot, key_parts: Mapping[UUID, Sequence[bytes]], secret: SecretContext, me: UUID
+    plan: Plan,
+    ballot: Ballot,
+    key_parts: Mapping[UUID, Sequence[bytes]],
+    secret: SecretContext,
+    me: UUID,
+    former: Mapping[Digest, SecretContext] = MappingProxyType({}),
 ) -> Opening:
     """The sum of the contributors' secrets, added up here from key parts that match the signed manifests.
 
@@ -30,19 +38,30 @@ def open_ballot(
 
     Args:
         key_parts: by site, as the coordinator served them.
+        secret: the key of the plan's epoch.
         me: this site, for the answer.
+        former: keys of the epochs that carried contributions were sealed under. Sums under different keys are opened
+            one by one, and only their total is answered.
 
     Raises:
         WrongDigest: the ballot is another plan's, or a key part is not the one its site signed.
         MalformedKeyPart: a key part is missing or no key part; its site is named.
-        OpeningRefused: the key parts do not add up to secrets: one was made under another key.
+        OpeningRefused: the key parts do not add up to secrets: one was made under another key; or a key is not here.
     """
     scheme(plan.scheme)
     if ballot.plan != plan.digest:
         raise WrongDigest("the ballot to open is for another plan than the one accepted")
-    signed = [_signed_part(entry.message, key_parts, secret) for entry in ballot.manifests]
-    secret_sum = secret.decrypt_sum(signed)
-    return Opening(ballot=ballot.digest, site=me, secret_sum=tuple(secret_sum.tolist()))
+    current = plan.epoch or ""
+    keys = {**former, current: secret}
+    groups: dict[Digest, list[bytes]] = {}
+    for manifest in (entry.message for entry in ballot.manifests):
+        carried = carried_as(manifest, plan)
+        epoch = current if carried is None else carried.epoch
+        if epoch not in keys:
+            raise OpeningRefused(f"this site does not hold the key that the contribution of {manifest.site} is under")
+        groups.setdefault(epoch, []).append(_signed_part(manifest, key_parts, keys[epoch]))
+    secret_sum = sum(keys[epoch].decrypt_sum(parts) for epoch, parts in groups.items())
+    return Opening(ballot=ballot.digest, site=me, secret_sum=tuple(np.asarray(secret_sum).tolist()))
 
 
 def open_bodies(

@@ -20,7 +20,8 @@ from crypto.lanes import LaneFormat, OpenedCounts, decode_counts, decode_real
 from crypto.layout import Layout
 from crypto.manifest import Ballot
 from crypto.plan import Plan
-from crypto.schemes.contribution import check_contributors, check_layout, divisor
+from crypto.schemes.contribution import check_contributors, check_layout
+from crypto.schemes.weights import divisor
 from crypto.vector import VectorShape
 
 

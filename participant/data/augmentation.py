@@ -13,13 +13,17 @@ from torch import Tensor
 class Augmentation:
     """What may be changed, each input by a random amount.
 
+    crop: a part is cut out and stretched to the whole size (a random resized crop, Szegedy et al. 2015): at least this
+    share of the area, its sides' ratio changed by up to 4 to 3; None cuts nothing.
     flip: left and right change places, in half the inputs (this also moves the heart).
     rotation: up to so many degrees in plane. shift: up to so large a share of a side, in each direction.
+    All slices of a CT are changed alike.
     """
 
     flip: bool = False
     rotation: float = 0.0
     shift: float = 0.0
+    crop: float | None = None
 
     def __call__(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
         """`inputs` [..., height, width] changed; where nothing moves in, the darkest value is put."""
@@ -30,10 +34,14 @@ class Augmentation:
         # isort: split
         from torchvision.transforms import v2
 
-        steps: list[v2.Transform] = [v2.RandomHorizontalFlip()] if self.flip else []
+        bilinear = v2.InterpolationMode.BILINEAR
+        steps: list[v2.Transform] = []
+        if self.crop is not None:
+            steps.append(v2.RandomResizedCrop(list(inputs.shape[-2:]), (self.crop, 1.0), interpolation=bilinear))
+        if self.flip:
+            steps.append(v2.RandomHorizontalFlip())
         if self.rotation or self.shift:
             shift = (self.shift, self.shift) if self.shift else None
-            bilinear = v2.InterpolationMode.BILINEAR
             steps.append(v2.RandomAffine(self.rotation, shift, interpolation=bilinear, fill=float(inputs.min())))
         # These transforms draw from torch's global generator, which others use too: it is put back.
         with torch.random.fork_rng(devices=[]):

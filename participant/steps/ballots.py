@@ -64,8 +64,9 @@ def _checked(desk: Desk, plan: Plan, roster: Roster) -> Ballot:
     checked = check_ballot(ballot, plan, roster, site.me, own.message if own else None, floor)
     first, sets = site.record.see_ballot(plan, ballot, site.policy.reattempts)
     if first:
-        missing = True if checked.own_missing else None
-        desk.note("ballot", plan, ballot=ballot.digest, contributors=len(checked.contributors), own_missing=missing)
+        listed = len(checked.contributors)
+        fields = {"carried": listed - checked.fresh or None, "own_missing": True if checked.own_missing else None}
+        desk.note("ballot", plan, ballot=ballot.digest, contributors=listed, **fields)
     if first and sets > 1:
         desk.note("another-set", plan, ballot=ballot.digest, sets=sets, base_model=plan.base_model)
         desk.say(f"round {plan.round}: set {sets} of contributors on one base model", logging.WARNING)
@@ -135,7 +136,9 @@ def _secret_sum(desk: Desk, plan: Plan, roster: Roster, ballot: Ballot) -> Openi
         ]
         for manifest in (entry.message for entry in ballot.manifests)
     }
-    return open_ballot(plan, ballot, key_parts, site.keyring.secret(plan.study, plan.epoch or ""), site.me)
+    epochs = {carried.epoch for carried in plan.carried if site.keyring.holds(plan.study, carried.epoch)}
+    former = {epoch: site.keyring.secret(plan.study, epoch) for epoch in epochs}
+    return open_ballot(plan, ballot, key_parts, site.keyring.secret(plan.study, plan.epoch or ""), site.me, former)
 
 
 def _share_sum(desk: Desk, plan: Plan, roster: Roster, ballot: Ballot) -> ShareOpening:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import numpy as np
@@ -18,9 +19,12 @@ from participant.job import Cancelled, Job
 from participant.policy import Refused
 from participant.sealed import StoredContribution
 from participant.session import Problem
+from participant.steps.carrying import check_carried, names
 from participant.steps.desk import Desk
 from participant.steps.epochs import check_plan_key
+from participant.steps.evaluation import share_evaluation
 from participant.steps.peers import check_members, check_plan_scope
+from participant.terms import RoundTerms
 
 log = logging.getLogger(__name__)
 
@@ -39,17 +43,20 @@ def accept(desk: Desk, plan: Plan, roster: Roster) -> bool:
         site.policy.check_plan(plan, desk.study.recipe)
         check_terms(desk, plan)
         check_plan_key(desk, plan)
+        check_carried(desk, plan)
         site.record.accept(plan)
     except (Refused, CryptoError) as error:
         desk.refuse(error, plan.digest, "plan", plan)
         return False
-    desk.note("plan-accepted", plan, digest=plan.digest, kind=plan.kind, members=len(roster.members))
-    desk.say(f"round {plan.round}, attempt {plan.attempt}: accepted ({plan.kind}, {len(roster.members)} sites)")
+    carried = [str(each.member.site) for each in plan.carried] or None
+    desk.note("plan-accepted", plan, digest=plan.digest, kind=plan.kind, members=len(roster.members), carried=carried)
+    also = f"; {names(plan)} left and counts" if plan.carried else ""
+    desk.say(f"round {plan.round}, attempt {plan.attempt}: accepted ({plan.kind}, {len(roster.members)} sites{also})")
     return True
 
 
 def check_terms(desk: Desk, plan: Plan) -> None:
-    """Raise unless sums are opened, and models released, as they were when this site joined.
+    """Raise unless sums are opened, and models released, as the study said when this site joined.
 
     Raises:
         Refused: naming what changed: a study of members must not become one whose coordinator reads the models.
@@ -57,6 +64,9 @@ def check_terms(desk: Desk, plan: Plan) -> None:
     joined = (desk.study.scheme, desk.study.release)
     if (plan.scheme, plan.release) != joined:
         words = f"the plan is for {plan.scheme}, release {plan.release}; this site joined for {joined[0]}, {joined[1]}"
+        raise Refused("terms-changed", words)
+    if plan.minimum_contributors < desk.study.minimum_contributors:
+        words = f"the plan opens sums of {plan.minimum_contributors}; the study says {desk.study.minimum_contributors}"
         raise Refused("terms-changed", words)
 
 
@@ -86,16 +96,19 @@ def _make(desk: Desk, plan: Plan, roster: Roster, job: Job) -> StoredContributio
     job.hold(site.bench)
     try:
         base = site.models.vector(site.client.pausing(job.pause), plan.base_model, desk.layout)
-        update, samples, counts, seconds = _train(desk, plan, base, job)
+        work = _train(desk, plan, roster, base, job)
+        share_evaluation(desk, plan, work.counts, job)
         start = time.perf_counter()
         to = site.keyring.public(plan.study, plan.epoch) if plan.epoch is not None else Recipients(roster, site.me)
-        sealed = scheme(plan.scheme).seal(plan, desk.layout, update, samples, counts, to, site.multiplier())
-        stored = site.sealed.write(plan, site.me, sealed, site.identity.sign)
+        sealed = scheme(plan.scheme).seal(
+            plan, desk.layout, work.update, work.samples, work.counts, to, site.multiplier()
+        )
+        stored = site.sealed.write(plan, site.me, sealed, site.identity.sign, work.state)
     finally:
         site.bench.release()
     site.record.note_figures(
         plan,
-        train_seconds=seconds,
+        train_seconds=work.seconds,
         seal_seconds=time.perf_counter() - start,
         upload_bytes=stored.upload_bytes,
         fp32_bytes=4 * desk.layout.size,
@@ -103,10 +116,20 @@ def _make(desk: Desk, plan: Plan, roster: Roster, job: Job) -> StoredContributio
     return stored
 
 
-def _train(
-    desk: Desk, plan: Plan, base: NDArray[np.float32], job: Job
-) -> tuple[NDArray[np.float32] | None, int, list[int], float]:
-    """(update with the former residual, training cases, counts of the base model, seconds of training).
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a round's work here gave: the update float32 [layout.size] (None where the model is only evaluated),
+    training cases, counts of the base model, seconds of training, what stays at the site."""
+
+    update: NDArray[np.float32] | None
+    samples: int
+    counts: list[int]
+    seconds: float = 0.0
+    state: bytes = b""
+
+
+def _train(desk: Desk, plan: Plan, roster: Roster, base: NDArray[np.float32], job: Job) -> _Work:
+    """Evaluate the base model, and train it.
 
     Raises:
         Refused: training failed. The words name the error's kind only: its text may name files or patients.
@@ -117,9 +140,10 @@ def _train(
         with site.reporter.work(f"{name}: evaluating the global model", job.check) as advance:
             counts = trainer.evaluate(base, desk.layout, advance)
         if plan.kind == "evaluation":
-            return None, trainer.samples, counts, 0.0
+            return _Work(None, trainer.samples, counts)
+        terms = RoundTerms(plan.round, plan.rate, len(plan.expected) / len(roster.members))
         with site.reporter.work(f"{name}: training", job.check) as advance:
-            result = trainer.train(base, desk.layout, plan.round, advance)
+            result = trainer.train(base, desk.layout, terms, advance)
     except Cancelled:
         raise
     except Exception as error:
@@ -129,8 +153,23 @@ def _train(
     if result.samples < 1 or not np.isfinite(result.vector).all():
         raise Refused("training-failed", "training gave no usable model: no cases, or weights that are no numbers")
     desk.say(f"round {plan.round}: trained in {result.seconds:.1f} s, loss {result.loss:.4f}")
-    update = result.vector - base + site.sealed.residual(desk.study.id, desk.layout.size)
-    return update.astype(np.float32, copy=False), result.samples, counts, result.seconds
+    update = _update(desk, plan, base, result.vector, job)
+    return _Work(update, result.samples, counts, result.seconds, result.state)
+
+
+def _update(
+    desk: Desk, plan: Plan, base: NDArray[np.float32], trained: NDArray[np.float32], job: Job
+) -> NDArray[np.float32]:
+    """What training added to the base model, with what clipping cut off before; float32 [layout.size].
+
+    Where sites that left still count, what it added to the study's first model, and nothing that would be summed twice.
+    """
+    site = desk.site
+    if plan.origin is None:
+        update = trained - base + site.sealed.residual(desk.study.id, desk.layout.size)
+    else:
+        update = trained - site.models.vector(site.client.pausing(job.pause), plan.origin, desk.layout)
+    return update.astype(np.float32, copy=False)
 
 
 def _upload(desk: Desk, plan: Plan, stored: StoredContribution, job: Job) -> None:

@@ -33,6 +33,7 @@ from participant.progress import Advance, Reporter
 from participant.record import Record
 from participant.sealed import SealedStore
 from participant.session import Problem, Unreachable
+from participant.terms import RoundTerms
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ Step = Literal["plan", "ballot", "opening"]
 
 
 class TrainResult(Protocol):
-    """A trained model: all shared values float32 [layout.size], cases it was trained on, seconds, mean loss."""
+    """A trained model: all shared values float32 [layout.size], cases it was trained on, seconds, mean loss, and what
+    the trainer wants kept at this site, in its own form, if the attempt counts; empty where there is nothing."""
 
     @property
     def vector(self) -> NDArray[np.float32]: ...
@@ -50,6 +52,8 @@ class TrainResult(Protocol):
     def seconds(self) -> float: ...
     @property
     def loss(self) -> float: ...
+    @property
+    def state(self) -> bytes: ...
 
 
 class Trainer(Protocol):
@@ -59,13 +63,7 @@ class Trainer(Protocol):
     def samples(self) -> int:
         """Training cases."""
 
-    def train(
-        self,
-        base: NDArray[np.float32],
-        layout: Layout,
-        round: int,  # noqa: A002 - the field's word
-        progress: Advance,
-    ) -> TrainResult:
+    def train(self, base: NDArray[np.float32], layout: Layout, terms: RoundTerms, progress: Advance) -> TrainResult:
         """The model after one round here, from `base`, float32 [layout.size]."""
 
     def evaluate(self, base: NDArray[np.float32], layout: Layout, progress: Advance) -> list[int]:

@@ -82,14 +82,17 @@ def check_plan_key(desk: Desk, plan: Plan) -> None:
 def drop_old_keys(desk: Desk, task: Task) -> None:
     """Delete the keys that no attempt can need any more.
 
-    A retired key opens the attempt that was planned with it and no later one; when the study is over, none is needed.
-    With these keys, and what the coordinator once held, single updates could be read: they are better gone.
+    A retired key opens the attempt that was planned with it and no later one; where sites that left still count, as
+    long as plans carry what is sealed under it. When the study is over, none is needed. With these keys, and what the
+    coordinator once held, single updates could be read: they are better gone.
     """
-    needed = set()
-    if task.study_state not in ("finished", "stopped") and task.epoch.record is not None:
+    needed, over = set(), task.study_state in ("finished", "stopped")
+    if not over and task.plan is None and desk.study.carries:
+        return  # the next plan may carry what is under any of them
+    if not over and task.epoch.record is not None:
         needed.add(task.epoch.record.message.digest)
     if task.plan is not None and task.plan.epoch is not None:
-        needed.add(task.plan.epoch)
+        needed |= {task.plan.epoch, *(carried.epoch for carried in task.plan.carried)}
     for epoch in desk.site.keyring.drop(desk.study.id, needed):
         desk.note("key-deleted", record=epoch)
         desk.say("deleted a key of the study that no round needs any more")

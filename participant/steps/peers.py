@@ -18,6 +18,7 @@ from participant.steps.desk import Desk
 def tend_peers(desk: Desk) -> Roster | None:
     """Look at the study's members; returns those that this site approved, itself included.
 
+    Members that left and still count are approved with them: what they signed is summed again.
     None before it joined, and where the list has other keys under its name: what is sealed to those is not for it.
     """
     site = desk.site
@@ -28,7 +29,8 @@ def tend_peers(desk: Desk) -> Roster | None:
         desk.refuse(error, roster.digest)
         return None
     members = [member for member in roster.members if member.site == site.me or _approve(desk, member)]
-    peers = {str(member.site): fingerprint(member) for member in members if member.site != site.me}
+    known = [*members, *(member for member in _former(desk) if _approve(desk, member))]
+    peers = {str(member.site): fingerprint(member) for member in known if member.site != site.me}
     approval = Approval(study=desk.study.id, site=site.me, peers=peers)
     if approval.digest != desk.sent_approval:
         site.client.approve(site.identity.sign(approval))
@@ -43,17 +45,30 @@ def check_members(desk: Desk, roster: Roster) -> None:
         Refused: naming the member.
         Malformed: a member's keys are no keys.
     """
-    approved = desk.site.record.approved(desk.study.id)
     _check_own(desk, roster)
     for member in roster.members:
-        if member.site != desk.site.me and approved.get(member.site) != fingerprint(member):
-            words = (
-                f"{member.name} is on the roster and was not approved here with these keys: "
-                f"{PublicIdentity.of_member(member).words}. Compare by telephone, then: {_how(desk, member)}"
-            )
-            raise Refused("peer-not-approved", words)
+        if member.site != desk.site.me:
+            check_approved(desk, member, "is on the roster")
     if roster.member(desk.site.me) is None:
         raise Refused("not-on-roster", "this site is not on the plan's roster")
+
+
+def check_approved(desk: Desk, member: Member, what: str) -> None:
+    """Raise unless a member was approved here with these keys.
+
+    Args:
+        what: what the plan has it do, for the words.
+
+    Raises:
+        Refused: naming it.
+        Malformed: its keys are no keys.
+    """
+    if desk.site.record.approved(desk.study.id).get(member.site) != fingerprint(member):
+        words = (
+            f"{member.name} {what} and was not approved here with these keys: "
+            f"{PublicIdentity.of_member(member).words}. Compare by telephone, then: {_how(desk, member)}"
+        )
+        raise Refused("peer-not-approved", words)
 
 
 def check_plan_scope(desk: Desk, plan: Plan) -> None:
@@ -72,6 +87,10 @@ def check_plan_scope(desk: Desk, plan: Plan) -> None:
 def fingerprint(member: Member) -> str:
     """What peers approve: the SHA-256 over both public keys."""
     return PublicIdentity.of_member(member).fingerprint
+
+
+def _former(desk: Desk) -> list[Member]:
+    return desk.site.client.former_members(desk.study.id) if desk.study.carries else []
 
 
 def _check_own(desk: Desk, roster: Roster) -> None:

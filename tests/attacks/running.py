@@ -73,9 +73,9 @@ def _loop(hospital: Hospital, url: str) -> Iterator[StudyLoop]:
         yield StudyLoop(Desk(site, study), inline=True)
 
 
-def found(folder: Path, scheme_name: str, sites: int, **wishes: Any) -> Snapshot:
+def found(folder: Path, scheme_name: str, sites: int, recipe: dict[str, Any] = tiny.RECIPE, **wishes: Any) -> Snapshot:
     """A new study and its enrolled members, which have not looked at it yet."""
-    tiny.save_first_model(folder / "first.safetensors")
+    tiny.save_first_model(folder / "first.safetensors", recipe=recipe)
     wishes = {"scheme": scheme_name, "expected_sites": sites, "minimum_contributors": 3} | wishes
     hostile = Hostile()
     with _serving(folder / "coordinator", hostile) as server:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+
+from coordinator.metrics import roc_curves
+from coordinator.web.curves import curve as plot
+from coordinator.web.roc import roc_plot
 
 CHROMIUM = shutil.which("chromium")
 BIN = Path(sys.executable).parent
@@ -86,6 +92,11 @@ def test_an_operator_logs_in_sees_a_study_and_logs_out(url: str, data: Path, pag
     expect(page.get_by_role("heading", name="lungs")).to_be_visible()
     expect(page.get_by_text("study.created")).to_be_visible()
 
+    page.get_by_role("link", name="lungs").click()
+    expect(page.get_by_text("No round is complete yet")).to_be_visible()
+    page.get_by_role("link", name="Pleura").click()
+    expect(page.get_by_text("study.created")).to_be_visible()
+
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_label("Operator's token")).to_be_visible()
 
@@ -94,6 +105,35 @@ def test_without_a_session_nothing_shows(url: str, page: Page) -> None:
     page.goto(url)
     expect(page.get_by_label("Operator's token")).to_be_visible()
     assert page.get_by_text("Audit log").count() == 0
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of "rgb(r, g, b)", as WCAG 2 defines it."""
+    shares = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_plots_are_legible_in_light_and_dark(url: str, page: Page, scheme: Literal["light", "dark"]) -> None:
+    (curve,) = roc_curves([[[1, 2, 5], [6, 1, 1]]])
+    assert curve is not None
+    page.emulate_media(color_scheme=scheme)
+    page.goto(url)
+    drawn = roc_plot(curve, "ROC", (0.2, 0.7)) + plot([0.5, 0.8], "AUC", 1.0, [(0.3, 0.7), (0.6, 0.9)])
+    page.evaluate("drawn => { document.body.innerHTML = drawn }", f"<section>{drawn}</section>")
+    style = "(element, name) => getComputedStyle(element)[name]"
+    ground = luminance(page.locator("section").evaluate(style, "backgroundColor"))
+    assert (ground > 0.5) == (scheme == "light")
+    inks = {".roc polyline:not(.chance)": "stroke", ".chance": "stroke", ".roc circle": "fill", ".roc text": "fill"}
+    for part, ink in (inks | {".curve polyline": "stroke"}).items():
+        found = luminance(page.locator(part).first.evaluate(style, ink))
+        contrast = (max(found, ground) + 0.05) / (min(found, ground) + 0.05)
+        assert contrast >= (4.5 if part == ".roc text" else 3), (part, contrast)
+    box = page.locator(".roc").bounding_box()
+    assert box is not None
+    assert box["width"] == 300
+    assert 250 < box["height"] < 330
 
 
 def test_a_script_cannot_read_the_session(url: str, data: Path, page: Page) -> None:

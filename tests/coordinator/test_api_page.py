@@ -111,7 +111,8 @@ def test_names_are_escaped(world, browser) -> None:
 def test_it_works_without_network_or_script(world, browser) -> None:
     world.begin()
     browser.login(world.auditor)
-    answer = browser.call("GET", "/")
+    own = f"/studies/{world.study_id}"
+    answers = [browser.call("GET", path) for path in ("/", own)]
     addresses = []
 
     class Links(HTMLParser):
@@ -119,9 +120,10 @@ def test_it_works_without_network_or_script(world, browser) -> None:
             assert tag != "script"
             addresses.extend(value for name, value in attrs if name in ("src", "href", "action"))
 
-    Links().feed(answer.text)
-    assert set(addresses) == {"/static/pleura.css", "/static/pleura.svg", "/logout"}
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for answer in answers:
+        Links().feed(answer.text)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert set(addresses) == {"/static/pleura.css", "/static/pleura.svg", "/logout", "/", own}
     style = browser.call("GET", "/static/pleura.css")
     assert style.headers["content-type"].startswith("text/css")
     assert "http" not in style.text
@@ -132,6 +134,14 @@ def test_curves() -> None:
     drawn = str(curve([None, 0.5, 1.0], "AUC <x>", top=1.0))
     assert "AUC &lt;x&gt;" in drawn
     points = re.search(r'points="([^"]*)"', drawn)[1].split()
-    assert points == ["130.0,36.0", "254.0,6.0"]
+    assert points == ["130,36", "254,6"]
+    assert "polygon" not in drawn
     assert str(curve([None], "AUC")) == ""
     assert "polyline" in str(curve([0.0], "loss"))
+
+
+def test_a_curves_band_joins_the_intervals_there_are() -> None:
+    drawn = str(curve([0.5, 0.5, 1.0], "AUC", top=1.0, ends=[None, [0.0, 1.0], [0.5, 1.0]]))
+    band = re.search(r'<polygon points="([^"]*)"', drawn)[1].split()
+    assert band == ["130,6", "254,6", "254,36", "130,66"]
+    assert drawn.index("<polygon") < drawn.index("<polyline")

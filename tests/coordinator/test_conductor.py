@@ -17,7 +17,7 @@ from coordinator.conductor import LEASE_SECONDS, Conductor
 from coordinator.errors import DiskFull
 from coordinator.rounds.planning import mutually_approved
 from coordinator.store import audit, memberships, models
-from coordinator.store.blobs import Blobs, model_key, part_key
+from coordinator.store.blobs import Blobs, model_key, part_key, server_state_key
 from coordinator.store.database import Store
 from coordinator.store.rounds import LOSSES
 from coordinator.store.tables import (
@@ -119,6 +119,10 @@ class FusedBlobs(Blobs):
         self.fuse()
         super().delete_prefix(prefix)
         self.fuse()
+
+
+def with_server(optimizer: str, **rule) -> dict:
+    return RECIPE | {"federation": {"server": {"optimizer": optimizer, **rule}}}
 
 
 class Federation:
@@ -225,6 +229,9 @@ class Federation:
     def left_over(self) -> list[str]:
         kept = (path.relative_to(self.root / "blobs") for path in (self.root / "blobs").rglob("*") if path.is_file())
         return [str(path) for path in kept if path.parts[0] in ("parts", "sums")]
+
+    def server_states(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "blobs" / "server").rglob("*") if path.is_file())
 
     def advance(self) -> None:
         while self.conductor.advance_once():
@@ -371,6 +378,96 @@ def test_counts_become_measures_of_the_base_model(federation) -> None:
     assert stored.derived["macro_auc"] == pytest.approx(0.5)
 
 
+# --- server optimisers, and what losses decide
+
+
+def mean_update(federation: Federation, row: Round) -> np.ndarray:
+    updates = [federation.updates[row.number, row.attempt][site].astype(np.float64) for site in SITES]
+    return np.average(updates, axis=0, weights=[10, 20, 30])
+
+
+def test_a_server_optimiser_steps_on_through_a_lost_round(tmp_path) -> None:
+    """FedAdam by its formulas. The round that fails after its ballot moves nothing, and nothing is left of it."""
+    recipe = with_server("fedadam", lr=0.1, momentum=0.6, beta2=0.9, tau=0.01)
+    federation = Federation.fresh(tmp_path, rounds=3, recipe=recipe)
+    federation.one_round()
+    lose_a_round(federation)
+    federation.one_round()
+    federation.one_round()
+    rows = [row for row in federation.rounds() if row.kind == "training"]
+    assert [row.state for row in rows] == ["complete", "failed", "complete", "complete"]
+    momentum, second, expected = np.zeros(600), np.full(600, 0.01**2), np.full(LAYOUT.size, 0.5)
+    for row in (rows[0], *rows[2:]):
+        mean = mean_update(federation, row)
+        expected[600:] += mean[600:]
+        momentum = 0.6 * momentum + 0.4 * mean[:600]
+        second = 0.9 * second + 0.1 * mean[:600] ** 2
+        expected[:600] += 0.1 * momentum / (np.sqrt(second) + 0.01)
+        np.testing.assert_allclose(federation.model(row.model)[:600], expected[:600], atol=2e-5)
+        np.testing.assert_allclose(federation.model(row.model)[600:], expected[600:], atol=2e-4)
+    assert rows[1].server_state is None
+    assert len({row.server_state for row in rows}) == 4
+    assert federation.server_states() == [rows[3].server_state], "the former ones were superseded"
+    state = load(federation.blobs.read(server_state_key(STUDY, rows[3].server_state)))
+    np.testing.assert_allclose(state["momentum/weight"].reshape(-1), momentum, atol=1e-6)
+
+
+def lose_a_round(federation: Federation) -> None:
+    federation.advance()
+    federation.contribute()
+    federation.advance()
+    federation.clock.advance(VOTE + 1)
+    federation.advance()
+
+
+@pytest.mark.parametrize("damage", ["is not in the blob store any more", "was damaged"])
+def test_without_its_state_a_server_optimiser_does_not_begin_anew(tmp_path, damage) -> None:
+    federation = Federation.fresh(tmp_path, rounds=2, recipe=with_server("fedavgm"))
+    federation.one_round()
+    key = server_state_key(STUDY, federation.rounds()[0].server_state)
+    if "damaged" in damage:
+        federation.blobs.put_bytes(key, bytes(federation.blobs.size(key)))
+    else:
+        federation.blobs.delete(key)
+    federation.one_round()
+    failed = federation.rounds()[1]
+    assert failed.state == "failed"
+    assert "the server optimiser's state" in failed.reason
+    assert damage in failed.reason
+    assert federation.study().current_model == federation.rounds()[0].model
+
+
+def test_plain_averaging_keeps_no_state(federation) -> None:
+    federation.one_round()
+    assert federation.rounds()[0].server_state is None
+    assert not (federation.root / "blobs" / "server").exists()
+
+
+def test_losses_that_stall_lower_the_rate_and_end_the_study_early(tmp_path) -> None:
+    """Each round's pooled loss is 1: after the third one, two in a row brought nothing better."""
+    paced = {"schedule": "plateau", "plateau": {"factor": 0.1, "patience": 1}, "early_stopping": {"patience": 2}}
+    federation = Federation.fresh(tmp_path, rounds=9, weighting="dynamic", recipe=RECIPE | {"training": paced})
+    for _ in range(4):
+        federation.one_round()
+    rows, study = federation.rounds(), federation.study()
+    assert [(row.kind, row.state) for row in rows] == [("training", "complete")] * 3 + [("evaluation", "complete")]
+    assert [row.plan.get("rate", 1) for row in rows] == pytest.approx([1, 1, 1, 0.1])
+    assert [row.plan.get("reference_loss") for row in rows] == [None, 1, 1, 1]
+    assert (study.state, study.completed, study.rounds) == ("finished", 3, 9)
+    assert study.reason == (
+        "ended early, after 3 of 9 rounds: for 2 rounds the validation loss over all sites did not get better"
+    )
+    assert study.current_model == rows[2].model == rows[3].model
+    assert actions(federation)[-2:] == ["study.ended-early", "round.complete"]
+    assert not federation.conductor.advance_once()
+
+
+def test_a_study_that_ends_in_time_gives_no_reason(federation) -> None:
+    federation.one_round()
+    federation.one_round()
+    assert (federation.study().state, federation.study().reason) == ("finished", None)
+
+
 # --- killed anywhere
 
 
@@ -409,7 +506,7 @@ SAVED: dict = {}
 def contributed(tmp_path_factory) -> Path:
     """A federation whose first attempt has all contributions, and answers of its sites as they will give them."""
     root = tmp_path_factory.mktemp("contributed")
-    federation = Federation.fresh(root)
+    federation = Federation.fresh(root, recipe=with_server("fedyogi"))  # so that its state is killed in between too
     federation.advance()
     federation.contribute()
     federation.store.close()
@@ -432,7 +529,8 @@ def copied(source: Path, target: Path, fuse: Fuse) -> Federation:
 def outcome(federation: Federation) -> tuple:
     row, study = federation.rounds()[0], federation.study()
     stored = federation.metrics(row)
-    return row.state, row.model, study.current_model, study.completed, study.bounds, stored.counts, stored.derived
+    figures = (study.bounds, stored.counts, stored.derived)
+    return row.state, row.model, row.server_state, study.current_model, study.completed, *figures
 
 
 def actions(federation: Federation) -> list[str]:
@@ -463,6 +561,7 @@ def test_killed_at_every_step_the_next_conductor_ends_the_round_alike(contribute
         assert outcome(federation) == expected, f"killed at {number}"
         assert actions(federation)[: len(told)] == told, f"killed at {number}"
         assert federation.left_over() == []
+        assert federation.server_states() == [expected[2]]
         assert federation.store.read("verify", audit.verify) >= len(told)
         federation.store.close()
         shutil.rmtree(tmp_path / str(number))

@@ -43,7 +43,7 @@ def test_upgrade_from_nothing_and_again(url: str) -> None:
     assert tables(url) == set(Base.metadata.tables) | {"alembic_version"}
     upgrade(url)
     store = Store(url)
-    assert current(store.engine) == "0003"
+    assert current(store.engine) == "0006"
     store.close()
 
 

@@ -13,7 +13,7 @@ from crypto.epochs import Dealt, deal
 from crypto.identity import Identity
 from crypto.layout import CountField, Layout, Tensor
 from crypto.manifest import Ballot, Manifest
-from crypto.plan import Member, Plan, Roster
+from crypto.plan import Carried, Member, Plan, Roster
 
 STUDY = uuid.UUID(int=77)
 
@@ -89,6 +89,27 @@ def federation() -> Federation:
         open_seconds=60,
     )
     return Federation(identities, roster, layout, plan, dealt, PublicContext.load(dealt.public_context))
+
+
+@dataclass(frozen=True)
+class Carrying:
+    """The federation's plan, and in it a contribution of a site that left; three members contributed beside it."""
+
+    leaver: Identity
+    plan: Plan
+    manifest: Manifest
+    ballot: Ballot
+
+
+@pytest.fixture(scope="session")
+def carrying(federation: Federation) -> Carrying:
+    leaver, site = Identity.generate(), uuid.UUID(int=9)
+    manifest = Manifest(plan="dd" * 32, site=site, parts=("aa" * 32,), key_parts=("cc" * 32,))
+    carried = Carried(manifest=manifest.digest, member=member(leaver, site, 9), epoch="ee" * 32)
+    changed = federation.with_plan(carried=[carried.to_json()], origin="00" * 32, k_max=8)
+    fresh = changed.ballot(changed.sites[:3]).manifests
+    ballot = Ballot(plan=changed.plan.digest, manifests=(*fresh, leaver.sign(manifest)))
+    return Carrying(leaver, changed.plan, manifest, ballot)
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ def test_a_ballot_passes_with_and_without_this_site(federation):
     first, second, third, fourth = federation.sites
     ballot = federation.ballot([first, second, third])
     listed = checked(federation, ballot, first, federation.manifest(first))
-    assert listed == checks.CheckedBallot(ballot.digest, (first, second, third), own_missing=False)
+    assert listed == checks.CheckedBallot(ballot.digest, (first, second, third), fresh=3, own_missing=False)
     assert not checked(federation, ballot, fourth).own_missing  # it sent none
     assert checked(federation, ballot, fourth, federation.manifest(fourth)).own_missing
     with pytest.raises(FrozenInstanceError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -93,10 +93,20 @@ class _Maker:
 
     def _object(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         if "properties" in schema:
-            return {name: self._named(name, each) for name, each in schema["properties"].items()}
+            return self._fields(schema["properties"], schema.get("required", ()))
         if isinstance(schema.get("additionalProperties"), dict):
             return {self._string({"format": "uuid"}): self.make(schema["additionalProperties"]) for _ in range(2)}
         return {}
+
+    def _fields(self, properties: Mapping[str, Any], required: Collection[str]) -> dict[str, Any]:
+        """What need not be there is at times spelled out as its default, at times left out, at times another value."""
+        made = {}
+        for name, schema in properties.items():
+            form = "as declared" if name in required else self._chance.choice(("as declared", "left out", "another"))
+            if form != "left out":
+                other = {word: value for word, value in schema.items() if word != "default"}
+                made[name] = self._named(name, other if form == "another" else schema)
+        return made
 
     def _named(self, name: str, schema: Mapping[str, Any]) -> Any:
         return self._known[name] if name in self._known and schema.get("type") == "object" else self.make(schema)

@@ -32,6 +32,7 @@ from participant.agent import Agent, StudyLoop
 from participant.progress import Advance, Lines
 from participant.settings import Config, Home
 from participant.steps.desk import Desk, Site, TrainResult
+from participant.terms import RoundTerms
 
 N_MAX = 100
 CLASSES = 2
@@ -47,10 +48,15 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def save_first_model(path: Path, layout: Layout = LAYOUT) -> NDArray[np.float32]:
+def recipe(training: dict[str, Any] | None = None, **federation: Any) -> dict[str, Any]:
+    """`RECIPE` with other terms."""
+    return RECIPE | {"federation": RECIPE["federation"] | federation} | ({"training": training} if training else {})
+
+
+def save_first_model(path: Path, layout: Layout = LAYOUT, recipe: dict[str, Any] = RECIPE) -> NDArray[np.float32]:
     """A model file as `pleura-participant model new` writes it; returns its flat vector."""
     vector = np.random.default_rng(7).normal(0, 0.5, layout.size).astype(np.float32)
-    metadata = {"format": "pleura/model/v1", "layout": _text(layout.to_json()), "recipe": _text(RECIPE)}
+    metadata = {"format": "pleura/model/v1", "layout": _text(layout.to_json()), "recipe": _text(recipe)}
     save_file({t.name: vector[place].reshape(t.shape) for t, place in layout.slices()}, path, metadata)
     return vector
 
@@ -70,6 +76,7 @@ class Result:
     samples: int
     seconds: float = 0.01
     loss: float = 0.5
+    state: bytes = b""
 
 
 @dataclass
@@ -91,11 +98,11 @@ class TinyTrainer:
         rng = np.random.default_rng([self.number, round_number])
         return rng.normal(0, self.scale, size).astype(np.float32)
 
-    def train(self, base: NDArray[np.float32], layout: Layout, round: int, progress: Advance) -> TrainResult:  # noqa: A002
+    def train(self, base: NDArray[np.float32], layout: Layout, terms: RoundTerms, progress: Advance) -> TrainResult:
         progress(1, 2)
-        self.hook(round)
+        self.hook(terms.round)
         progress(2, 2)
-        return Result(base + self.update(layout.size, round), self.samples)
+        return Result(base + self.update(layout.size, terms.round), self.samples)
 
     def evaluate(self, base: NDArray[np.float32], layout: Layout, progress: Advance) -> list[int]:
         """Ten cases a site: of each class five, all right."""

@@ -17,6 +17,7 @@ from crypto.layout import CountField, Layout, Tensor
 from models.densenet3d import DenseNet3d
 from models.flatten import (
     LayoutMismatch,
+    controls,
     freeze,
     layout_of,
     load_local_state,
@@ -24,8 +25,10 @@ from models.flatten import (
     local_state,
     read_model,
     save_model,
+    study_layout,
     to_vector,
 )
+from models.pooled import count_fields
 from models.recipe import load_recipe
 
 
@@ -100,6 +103,48 @@ def test_what_is_frozen_stays_home_and_a_pattern_for_nothing_is_refused() -> Non
     for refused in (lambda: layout_of(network, ["features.*"]), lambda: freeze(network, ["features.*"])):
         with pytest.raises(LayoutMismatch, match=r"features\.\*"):
             refused()
+
+
+def test_what_is_local_stays_home_though_it_trains() -> None:
+    network = Net()
+    layout = layout_of(network, ["conv.*"], local=["norm.*"])
+    assert [tensor.name for tensor in layout.tensors] == ["scale"]
+    assert set(local_state(network, layout, ["conv.*"])) == {name for name in network.state_dict() if "norm" in name}
+    freeze(network, ["conv.*"])
+    assert all(p.requires_grad for p in network.norm.parameters())
+    with pytest.raises(LayoutMismatch, match=r"head\.\*"):
+        layout_of(network, local=["head.*"])
+    with pytest.raises(LayoutMismatch, match=r"norm\.weight cannot be frozen and local"):
+        layout_of(network, ["norm.w*"], local=["norm.*"])
+
+
+def test_control_variates_travel_beside_the_parameters_and_touch_no_network(tmp_path: Path) -> None:
+    network = Net()
+    layout = layout_of(network, ["conv.*"], scaffold=True)
+    shared = [t for t in LAYOUT.tensors if not t.name.startswith("conv")]
+    variates = [Tensor(f"control/{t.name}", t.shape, t.kind) for t in shared if t.kind == "parameter"]
+    assert layout.tensors == (*shared, *variates)
+    assert [name for name, _ in controls(layout)] == ["scale", "norm.weight", "norm.bias"]
+    vector = to_vector(network, layout)
+    places = {tensor.name: place for tensor, place in layout.slices()}
+    assert not vector[places["control/norm.weight"]].any()
+    before = to_vector(network, LAYOUT)
+    vector[places["control/scale"]], vector[places["scale"]] = 7, -1
+    load_vector(network, layout, vector)
+    assert network.scale == -1
+    np.testing.assert_array_equal(np.delete(to_vector(network, LAYOUT), 0), np.delete(before, 0))
+    save_model(tmp_path / "model", vector, layout, load_recipe("ucadi"))
+    assert np.array_equal(read_model(tmp_path / "model").vector, vector)
+
+
+def test_a_studys_layout_follows_its_recipe() -> None:
+    changes = {"network.frozen": ["stem.*"], "network.local": ["head.*"], "training.momentum": 0.0}
+    recipe = load_recipe("ucadi").overridden({**changes, "federation.scaffold": True, "evaluation.bins": 4})
+    layout = study_layout(DenseNet3d(4), recipe)
+    names = [tensor.name for tensor in layout.tensors]
+    assert not [name for name in names if "stem." in name or "head." in name]
+    assert any(name.startswith("control/") for name in names)
+    assert layout.counts == count_fields(4, 4)
 
 
 def test_the_schedule_of_dropblock_stays_home_and_is_kept_from_round_to_round() -> None:

@@ -47,7 +47,7 @@ IDENTITIES = {site: Identity.generate() for site in (ME, NORTH, SOUTH, STRANGER)
 
 
 class Result:
-    samples, seconds, loss, state = 40, 0.5, 0.25, b""
+    samples, seconds, loss, state = 40, 0.5, 0.25, b"what stays here"
 
     def __init__(self, vector: NDArray[np.float32]) -> None:
         self.vector = vector
@@ -391,6 +391,7 @@ def planned(**changes: Any) -> Callable[[Coordinator], None]:
         (changed_roster, "peer-not-approved"),
         (my_keys_replaced, "own-keys-differ"),
         (planned(minimum_contributors=2), "minimum-too-low"),
+        (planned(rate=1.5), "rate-out-of-range"),
         (planned(recipe="1" * 64), "plan-of-other-study"),
         (planned(study=UUID(int=51)), "malformed"),
         (planned(roster="1" * 64), "wrong-digest"),
@@ -619,13 +620,15 @@ def ended(coordinator: Coordinator, state: str, *contributors: UUID, round: int 
     ("state", "contributors", "kept"),
     [("complete", (ME, NORTH, SOUTH), True), ("complete", (NORTH, SOUTH), False), ("failed", (ME, NORTH), False)],
 )
-def test_a_residual_counts_with_its_attempt(
+def test_a_residual_and_local_state_count_with_their_attempt(
     coordinator: Coordinator, contributed: Contributed, home: Home, state: str, contributors: Any, kept: bool
 ) -> None:
     loop, _ = contributed
     ended(coordinator, state, *contributors)
     loop.look()
     assert (home.residuals / f"{STUDY}.npy").exists() is kept
+    states = [file.read_bytes() for file in home.local_state(STUDY).glob("*")]
+    assert states == ([b"what stays here"] if kept else [])
     assert not list(home.sealed.glob("*/*"))
     (line,) = [json.loads(line) for line in home.timings.read_text().splitlines()]
     assert (line["round"], line["train_seconds"], line["open_seconds"]) == (1, 0.5, None)

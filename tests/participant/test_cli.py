@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -81,6 +82,25 @@ def test_a_first_model_carries_the_changed_recipe(tmp_path: Path) -> None:
     assert (recipe["input"]["size"], recipe["training"]["batch"]) == ([16, 32, 32], 4)
     assert metadata["format"] == "pleura/model/v1"
     assert {count["name"] for count in json.loads(metadata["layout"])["counts"]} >= {"cases", "confusion", "scores"}
+
+
+def test_a_first_model_from_a_checkpoint_or_an_earlier_study(tmp_path: Path) -> None:
+    first, later = tmp_path / "first.safetensors", tmp_path / "later.safetensors"
+    run("model", "new", "ucadi", "--out", str(first))
+    new = ["model", "new", "ucadi", "--out", str(later), "--seed", "1"]
+    run(*new, "--from", str(first))
+    with safe_open(first, "numpy") as one, safe_open(later, "numpy") as two:
+        assert all((one.get_tensor(name) == two.get_tensor(name)).all() for name in one.keys())  # noqa: SIM118
+    frozen = ["--set", 'network.frozen=["stem.*"]']
+    assert "freeze nothing" in run(*new, "--from", str(first), *frozen, code=1)
+    digest = hashlib.sha256(first.read_bytes()).hexdigest()
+    assert f"with SHA-256 {digest}" in run(*new, "--pretrained", str(first), *frozen)
+    named = [*new, *frozen, "--set", f"network.pretrained={digest}"]
+    assert "no file in" in run("--home", str(tmp_path / "home"), *named, code=1)
+    (tmp_path / "home" / "checkpoints").mkdir(parents=True)
+    first.rename(tmp_path / "home" / "checkpoints" / "any name")
+    run("--home", str(tmp_path / "home"), *named)
+    assert "nothing.pt" in run(*new, "--pretrained", str(tmp_path / "nothing.pt"), code=1)
 
 
 def test_a_wrong_recipe_key_or_name_is_explained(tmp_path: Path) -> None:

@@ -136,6 +136,21 @@ def test_augmentation_changes_films_reproducibly_and_spares_the_global_generator
     assert torch.equal(changed.evaluation_inputs(0), plain.evaluation_inputs(0))
 
 
+def test_a_random_crop_keeps_the_size_and_shows_a_part_of_every_slice_alike() -> None:
+    rows = torch.arange(24.0)[:, None].expand(24, 30)
+    volume = torch.stack([rows, rows + 100])[None]  # [1, depth 2, height 24, width 30], brighter downwards
+    spans = []
+    for seed in range(30):
+        changed = Augmentation(crop=0.25)(volume, np.random.default_rng(seed))
+        assert changed.shape == volume.shape
+        torch.testing.assert_close(changed[0, 1], changed[0, 0] + 100)
+        spans.append(float(changed[0, 0].max() - changed[0, 0].min()) / 23)
+    # a quarter of the area, at 4 to 3, leaves 0.38 of the height at least: bilinear edges take a little more
+    assert 0.3 < min(spans) < 0.6
+    assert max(spans) <= 1
+    assert torch.equal(Augmentation(crop=None)(volume, np.random.default_rng(0)), volume)
+
+
 def test_flipping_alone_mirrors_left_and_right_in_half_the_inputs(cases) -> None:
     inputs = CaseDataset(cases, CT)[0][0]
     flip = Augmentation(flip=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from participant.data.cases import SPLITS, Case
 from participant.data.errors import DataProblems
-from participant.data.splits import split_cases
+from participant.data.splits import fold_cases, split_cases
 
 patients = st.sampled_from([f"p{i}" for i in range(12)])
 cases_of = st.lists(st.tuples(st.integers(0, 3), patients), max_size=60)
@@ -76,3 +76,40 @@ def test_a_patient_fixed_in_two_splits_is_reported() -> None:
 def test_shares_that_are_none(shares: dict) -> None:
     with pytest.raises(ValueError, match="shares must name splits"):
         split_cases([], "x", shares)
+
+
+@given(cases_of, st.integers(2, 5), st.randoms(use_true_random=False))
+def test_folds_partition_the_patients_that_are_not_for_testing(pairs, folds, random) -> None:
+    cases = build(pairs)
+    parts = [fold_cases(cases, "salt", folds, fold) for fold in range(folds)]
+    test = split_cases(cases, "salt")["test"]
+    validated = [case for part in parts for case in part["validation"]]
+    assert sorted([*validated, *test], key=lambda c: c.path) == cases
+    for part in parts:
+        assert part["test"] == test
+        assert sorted([*part["train"], *part["validation"], *test], key=lambda c: c.path) == cases
+        homes = [{case.patient for case in part[name]} for name in SPLITS]
+        assert sum(map(len, homes)) == len(set().union(*homes))
+    shuffled = list(cases)
+    random.shuffle(shuffled)
+    assert [fold_cases(shuffled, "salt", folds, fold) for fold in range(folds)] == parts
+
+
+def test_each_class_is_divided_evenly_among_the_folds() -> None:
+    counts = {0: 50, 1: 31, 2: 12, 3: 7}
+    cases = build([(label, f"{label}-{i}") for label, n in counts.items() for i in range(n)])
+    parts = [fold_cases(cases, "site-1", 5, fold)["validation"] for fold in range(5)]
+    for label in counts:
+        sizes = [sum(case.label == label for case in part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert fold_cases(cases, "site-2", 5, 0)["validation"] != parts[0]
+
+
+def test_a_tables_test_cases_are_in_no_fold_and_a_fold_that_is_not_there_is_refused() -> None:
+    cases = [Case(Path(f"{i}.png"), i % 2, f"p{i}", "test" if i < 6 else "train") for i in range(20)]
+    parts = [fold_cases(cases, "salt", 7, fold) for fold in range(7)]
+    assert all({case.patient for case in part["test"]} == {f"p{i}" for i in range(6)} for part in parts)
+    assert [len(part["validation"]) for part in parts] == [2] * 7
+    with pytest.raises(ValueError, match="from 0 to 6; there is no fold 7"):
+        fold_cases(cases, "salt", 7, 7)

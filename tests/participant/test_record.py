@@ -248,7 +248,9 @@ class Update:
 @pytest.fixture
 def store(tmp_path: Path, record: Record) -> SealedStore:
     record.accept(plan())
-    return SealedStore(tmp_path / "sealed", tmp_path / "residuals", record)
+    return SealedStore(
+        tmp_path / "sealed", tmp_path / "residuals", record, lambda study: tmp_path / "local" / str(study)
+    )
 
 
 def files(tmp_path: Path) -> set[str]:
@@ -311,4 +313,20 @@ def test_a_counted_residual_is_kept_and_replaced(store: SealedStore, record: Rec
     store.settle(STUDY, 1, 1, counted=True)
     store.settle(STUDY, 1, 1, counted=True)
     assert store.residual(STUDY, 2).tolist() == [0.0, 2.5]
+    assert files(tmp_path) == set()
+
+
+def test_the_trainers_state_is_the_next_rounds_only_if_the_attempt_counts(
+    store: SealedStore, record: Record, tmp_path: Path
+) -> None:
+    place = tmp_path / "local" / str(STUDY) / "local-state.safetensors"
+    store.write(plan(), SITES[0], Update(), IDENTITY.sign, b"trained")
+    assert not place.exists()
+    store.settle(STUDY, 1, 1, counted=False)
+    assert not place.exists()
+    record.accept(plan(2))
+    store.write(plan(2), SITES[0], Update(), IDENTITY.sign, b"trained again")
+    for _ in range(2):  # killed in between, it is settled once more
+        store.settle(STUDY, 2, 1, counted=True)
+    assert place.read_bytes() == b"trained again"
     assert files(tmp_path) == set()

@@ -7,68 +7,31 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import nibabel
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_volumes import first_model, recipe, silent, trainer, write_site
 
-from crypto.layout import Layout
-from models.evaluation import count_fields, split_counts
-from models.flatten import LayoutMismatch, Vector, layout_of, to_vector
+from crypto.layout import Layout, named_counts
+from models.flatten import LayoutMismatch, Vector, study_layout, to_vector
 from models.recipe import Recipe, load_recipe
 from models.registry import build
 from participant.case_data import CaseData, batches, steps_per_epoch
 from participant.data.errors import DataProblems
 from participant.documents import Study
-from participant.optimise import class_weights, learning_rate, optimizer_for, precision_for, seed_of
+from participant.optimise import (
+    class_weights,
+    learning_rate,
+    optimizer_for,
+    precision_for,
+    seed_of,
+    weighted_loss,
+)
 from participant.settings import Config, Home
 from participant.setup import image_trainer
-from participant.training import Trainer, TrainingDiverged, site_trainer, weighted_loss
-
-CLASSES = ("front", "back", "left")
-SMALL: dict[str, Any] = {
-    "network.classes": list(CLASSES),
-    "network.options.width": 4,
-    "network.options.growth": 4,
-    "network.options.stem_drop": 0.0,
-    "input.size": [8, 16, 16],
-    "preprocessing.ct.subsets": 2,
-    "training.class_weights": "none",
-    "training.batch": 4,
-    "training.lr": 0.05,
-    "training.precision": "32",
-}
-
-
-def silent(done: int, total: int) -> None:
-    """Nobody watches."""
-
-
-def recipe(**changes: Any) -> Recipe:
-    return load_recipe("ucadi").overridden({**SMALL, **{key.replace("__", "."): v for key, v in changes.items()}})
-
-
-def write_case(path: Path, label: int, rng: np.random.Generator) -> None:
-    """A NIfTI of noise near -800 HU with a dense slab at the class's place; nibabel's axes are (x, y, z)."""
-    voxels = rng.normal(-800, 30, (16, 16, 12)).astype(np.float32)
-    place = [np.s_[:, 9:, :], np.s_[:, :7, :], np.s_[:7, :, :]][label]
-    voxels[place] += 700
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
-
-
-def write_site(root: Path, counts: tuple[int, ...], seed: int = 0) -> Path:
-    rng = np.random.default_rng(seed)
-    for label, count in enumerate(counts):
-        for number in range(count):
-            write_case(root / CLASSES[label] / f"p{label}{number:02}.nii.gz", label, rng)
-    return root
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_site(tmp_path_factory.mktemp("site"), (10, 10, 10))
+from participant.terms import RoundTerms
+from participant.training import Trainer, TrainingDiverged
 
 
 @pytest.fixture(autouse=True)
@@ -76,25 +39,14 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def first_model(of: Recipe) -> tuple[Vector, Layout]:
-    torch.manual_seed(3)
-    network = build(of)
-    fields = count_fields(len(of.network.classes), of.evaluation.bins)
-    layout = layout_of(network, of.network.frozen, fields)
-    return to_vector(network, layout), layout
-
-
-def trainer(of: Recipe, site: Path, home: Path, seed: int = 0) -> Trainer:
-    return site_trainer(of, site, site / ".." / "cache", seed, state_dir=home)
-
-
 def test_a_few_rounds_learn_what_can_be_seen(site: Path, tmp_path: Path) -> None:
     made = recipe(training__local_epochs=3)
     vector, layout = first_model(made)
     agent = trainer(made, site, tmp_path)
     losses = []
-    for number in (1, 2, 3, 4):
-        result = agent.train(vector, layout, number, silent)
+    for number in (1, 2, 3, 4, 5, 6):
+        result = agent.train(vector, layout, RoundTerms(number), silent)
+        agent.keep(result)
         vector = result.vector
         losses.append(result.loss)
     assert losses[-1] < 0.5 * losses[0]
@@ -111,7 +63,7 @@ def test_the_seed_and_the_round_decide_everything(site: Path, tmp_path: Path) ->
 
     def once(home: str, number: int, seed: int = 0) -> Vector:
         torch.rand(3)  # whatever else drew from torch's generator before
-        return trainer(made, site, tmp_path / home, seed).train(vector, layout, number, silent).vector
+        return trainer(made, site, tmp_path / home, seed).train(vector, layout, RoundTerms(number), silent).vector
 
     again = once("a", 1)
     np.testing.assert_array_equal(again, once("b", 1))
@@ -125,7 +77,7 @@ def test_training_leaves_torchs_generator_where_it_was(site: Path, tmp_path: Pat
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    agent.train(*first_model_without_draw(made), 1, silent)
+    agent.train(*first_model_without_draw(made), RoundTerms(1), silent)
     assert torch.rand(1) == expected
 
 
@@ -140,7 +92,7 @@ def test_the_result_says_what_was_done(site: Path, tmp_path: Path) -> None:
     base = vector.copy()
     seen: list[tuple[int, int]] = []
     agent = trainer(made, site, tmp_path)
-    result = agent.train(vector, layout, 1, lambda *step: seen.append(step))
+    result = agent.train(vector, layout, RoundTerms(1), lambda *step: seen.append(step))
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert result.samples == agent.samples == 21
     assert result.vector.shape == (layout.size,)
@@ -154,7 +106,7 @@ def test_counts_are_of_the_validation_cases(site: Path, tmp_path: Path) -> None:
     made = recipe()
     vector, layout = first_model(made)
     agent = trainer(made, site, tmp_path)
-    counts = split_counts(agent.evaluate(vector, layout, silent), layout.counts)
+    counts = named_counts(agent.evaluate(vector, layout, silent), layout.counts)
     assert int(counts["cases"]) == len(agent.cases.validation) == 3
     np.testing.assert_array_equal(counts["confusion"].sum(axis=1), agent.cases.validation.class_counts)
     assert agent.evaluate(vector, layout, silent) == agent.evaluate(vector, layout, silent)
@@ -164,10 +116,12 @@ def test_what_stays_home_is_kept_between_rounds_and_restarts(site: Path, tmp_pat
     made = recipe(training__local_steps=5)
     vector, layout = first_model(made)
     for number in (1, 2):
-        trainer(made, site, tmp_path).train(vector, layout, number, silent)
-    (kept,) = tmp_path.glob("local-state-*.safetensors")
-    from safetensors.torch import load_file
-
+        agent = trainer(made, site, tmp_path)
+        lost = agent.train(vector, layout, RoundTerms(number), silent)
+        counted = agent.train(vector, layout, RoundTerms(number), silent)
+        np.testing.assert_array_equal(lost.vector, counted.vector)  # what does not count changes nothing here
+        agent.keep(counted)
+    (kept,) = tmp_path.iterdir()
     state = load_file(kept)
     (schedule,) = [value for name, value in state.items() if name.endswith("taken")]
     assert int(schedule) == 10
@@ -181,7 +135,7 @@ def test_work_that_is_called_off_changes_nothing(site: Path, tmp_path: Path) -> 
     made = recipe()
     vector, layout = first_model(made)
     with pytest.raises(InterruptedError):
-        trainer(made, site, tmp_path).train(vector, layout, 1, stop)
+        trainer(made, site, tmp_path).train(vector, layout, RoundTerms(1), stop)
     assert not list(tmp_path.iterdir())
 
 
@@ -189,28 +143,28 @@ def test_a_loss_that_is_no_number_ends_the_training(site: Path, tmp_path: Path) 
     made = recipe(training__lr=1e30)
     vector, layout = first_model(made)
     with pytest.raises(TrainingDiverged, match=r"lower training\.lr"):
-        trainer(made, site, tmp_path).train(vector, layout, 1, silent)
+        trainer(made, site, tmp_path).train(vector, layout, RoundTerms(1), silent)
 
 
 def test_a_base_model_of_another_network_is_refused(site: Path, tmp_path: Path) -> None:
     _, other = first_model(recipe(network__options__width=8))
     with pytest.raises(LayoutMismatch):
-        trainer(recipe(), site, tmp_path).train(np.zeros(other.size, np.float32), other, 1, silent)
+        trainer(recipe(), site, tmp_path).train(np.zeros(other.size, np.float32), other, RoundTerms(1), silent)
 
 
 def test_frozen_tensors_stay_as_they_were_and_do_not_travel(site: Path, tmp_path: Path) -> None:
     made = recipe(network__frozen=["stem.*"], training__local_steps=2)
     vector, layout = first_model(made)
     assert not any(tensor.name.startswith("stem.") for tensor in layout.tensors)
-    assert trainer(made, site, tmp_path).train(vector, layout, 1, silent).vector.size == layout.size
+    assert trainer(made, site, tmp_path).train(vector, layout, RoundTerms(1), silent).vector.size == layout.size
 
 
 def test_bf16_trains_float32_weights(site: Path, tmp_path: Path) -> None:
     deep: dict[str, Any] = {"input__size": [12, 16, 16], "training__local_steps": 2}
     made = recipe(training__precision="bf16", **deep)
     vector, layout = first_model(made)
-    result = trainer(made, site, tmp_path).train(vector, layout, 1, silent)
-    exact = trainer(recipe(**deep), site, tmp_path / "b").train(vector, layout, 1, silent)
+    result = trainer(made, site, tmp_path).train(vector, layout, RoundTerms(1), silent)
+    exact = trainer(recipe(**deep), site, tmp_path / "b").train(vector, layout, RoundTerms(1), silent)
     assert not np.array_equal(result.vector, exact.vector)
     assert np.isfinite(result.vector).all()
 
@@ -221,7 +175,7 @@ def test_a_class_without_cases_is_a_warning(tmp_path: Path, caplog: pytest.LogCa
     with caplog.at_level(logging.WARNING):
         agent = trainer(made, tmp_path / "site", tmp_path / "home")
     assert "class left has no cases" in caplog.text
-    assert np.isfinite(agent.train(*first_model(made), 1, silent).loss)
+    assert np.isfinite(agent.train(*first_model(made), RoundTerms(1), silent).loss)
 
 
 def test_a_site_without_training_cases_is_told_so(tmp_path: Path) -> None:
@@ -229,7 +183,7 @@ def test_a_site_without_training_cases_is_told_so(tmp_path: Path) -> None:
     (root / "labels.csv").write_text("path,label,split\nfront/p000.nii.gz,front,test\nfront/p001.nii.gz,front,test\n")
     made = recipe()
     with pytest.raises(DataProblems, match="cannot train"):
-        trainer(made, root, tmp_path / "home").train(*first_model(made), 1, silent)
+        trainer(made, root, tmp_path / "home").train(*first_model(made), RoundTerms(1), silent)
 
 
 def test_damaged_cases_are_all_named_at_once(tmp_path: Path) -> None:
@@ -323,10 +277,27 @@ def test_seeds_differ_by_purpose() -> None:
 
 def test_the_learning_rate_falls_over_the_recipes_rounds_and_never_rises_again() -> None:
     falling = recipe(training__lr=0.4, training__schedule="cosine", federation__rounds=4)
-    rates = [learning_rate(falling, number) for number in range(1, 7)]
+    rates = [learning_rate(falling, RoundTerms(number)) for number in range(1, 7)]
     assert rates[:4] == pytest.approx([0.4, 0.2 + 0.2 * 2**-0.5, 0.2, 0.2 - 0.2 * 2**-0.5])
     assert rates[4:] == [rates[3]] * 2
-    assert learning_rate(recipe(training__lr=0.4), 100) == 0.4
+    assert learning_rate(recipe(training__lr=0.4), RoundTerms(100)) == 0.4
+
+
+def test_a_warm_up_rises_in_equal_steps_to_where_the_schedule_starts() -> None:
+    def rates(**changes: Any) -> list[float]:
+        made = recipe(training__lr=0.4, training__warmup_rounds=3, federation__rounds=7, **changes)
+        return [learning_rate(made, RoundTerms(number)) for number in range(1, 9)]
+
+    assert rates() == pytest.approx([0.1, 0.2, 0.3] + [0.4] * 5)
+    cosine = [0.4, 0.2 + 0.2 * 2**-0.5, 0.2, 0.2 - 0.2 * 2**-0.5]
+    assert rates(training__schedule="cosine") == pytest.approx([0.1, 0.2, 0.3, *cosine, cosine[-1]])
+
+
+def test_a_plateau_lowers_every_rate_as_the_terms_say() -> None:
+    plateau = {"training__schedule": "plateau", "training__plateau": {"factor": 0.7, "patience": 5}}
+    made = recipe(training__lr=0.4, training__warmup_rounds=1, **plateau)
+    rates = [learning_rate(made, RoundTerms(number, rate=0.7)) for number in (1, 2, 50)]
+    assert rates == pytest.approx([0.14, 0.28, 0.28])
 
 
 def test_a_round_trains_at_its_own_rate(site: Path, tmp_path: Path) -> None:
@@ -334,12 +305,12 @@ def test_a_round_trains_at_its_own_rate(site: Path, tmp_path: Path) -> None:
     falling = recipe(training__schedule="cosine", training__local_steps=1, federation__rounds=10)
     cases = CaseData.read(falling, site, tmp_path / "cache", 0)
     network = build(falling)
-    layout = layout_of(network, counts=count_fields(len(falling.network.classes), falling.evaluation.bins))
+    layout = study_layout(network, falling)
     base = to_vector(network, layout)
 
     def moved(number: int) -> float:
         trainer = Trainer(falling, cases, tmp_path / str(number), 0, threads=1)
-        result = trainer.train(base, layout, number, lambda done, total: None)
+        result = trainer.train(base, layout, RoundTerms(number), silent)
         parameters = np.concatenate([np.full(t.size, t.kind == "parameter") for t in layout.tensors])
         return float(np.abs(result.vector - base)[parameters].sum())
 
@@ -351,12 +322,12 @@ def test_studies_of_one_recipe_share_their_cases_and_nothing_else(site: Path, tm
     shared = recipe(training__local_steps=1)
     home, config = Home(tmp_path), Config(name="north", coordinator="https://example.org", data=str(site))
     network = build(shared)
-    layout = layout_of(network, counts=count_fields(len(shared.network.classes), shared.evaluation.bins))
+    layout = study_layout(network, shared)
     for number in (1, 2):
         study = Study.model_construct(id=UUID(int=number), name=f"study {number}", recipe=shared.to_json())
         trainer = image_trainer(home, config)(study)
-        trainer.train(to_vector(network, layout), layout, 1, lambda done, total: None)
-    states = sorted(tmp_path.rglob("local-state-*.safetensors"))
+        trainer.keep(trainer.train(to_vector(network, layout), layout, RoundTerms(1), silent))
+    states = sorted(tmp_path.rglob("local-state.safetensors"))
     assert [state.parent.name for state in states] == [str(UUID(int=number)) for number in (1, 2)]
     taken = [value.max().item() for state in states for name, value in load_file(state).items() if "taken" in name]
     assert taken

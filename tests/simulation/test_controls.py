@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.evaluation import count_fields
-from models.flatten import layout_of, save_model
+from models.flatten import layout_of, save_model, study_layout
+from models.pooled import count_fields
 from models.recipe import load_recipe
 from models.registry import build
 from participant.data.errors import DataProblems
@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     network = build(recipe)
     path = tmp_path_factory.mktemp("model") / "first.safetensors"
-    save_model(path, network, layout_of(network, (), count_fields(4, 64)), recipe)
+    save_model(path, network, study_layout(network, recipe), recipe)
     return path
 
 
