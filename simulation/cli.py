@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from crypto.plan import Release, SchemeName
+from simulation.datasets.command import data
+from simulation.experiments.command import experiment
+from simulation.run_command import run
 
 ScaleName = Literal["small", "full"]
 
@@ -23,9 +26,9 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def main() -> None:
-    """Keeps `demo` a command of its own while there is only one."""
+app.command()(run)
+app.command()(experiment)
+app.command()(data)
 
 
 @app.command()

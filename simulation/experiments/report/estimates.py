@@ -1,0 +1,56 @@
+"""From the figures of several units to one estimate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from models.statistics import mean_interval
+from simulation.experiments.describe import Figure, Group, Measure
+from simulation.experiments.report.document import SHARES, Cell, Estimate, Unit
+from simulation.experiments.results import UnitResult
+
+Units: TypeAlias = Mapping[str, Sequence[UnitResult]]
+"""The done units of each arm, by seed."""
+
+NOTHING = "—"
+
+
+def estimate(values: Sequence[float], unit: Unit = "plain") -> Cell:
+    """Mean and 95 % t-interval, cut off where no share can be; of one value no interval, of none a dash."""
+    if not values:
+        return NOTHING
+    if len(values) == 1:
+        return Estimate(values[0], unit=unit)
+    found = mean_interval(values)
+    lowest, highest = (0.0, 1.0) if unit in SHARES else (-math.inf, math.inf)
+    return Estimate(found.value, max(found.low, lowest), min(found.high, highest), len(values), unit)
+
+
+def at_sites(units: Units, group: Group) -> Units:
+    """The units of a group's arms as if they had been tried on the held-out cases of its hospitals alone."""
+    if not group.sites:
+        return {arm: units[arm] for arm in group.arms if units.get(arm)}
+    return {arm: [_at(unit, group.sites) for unit in units[arm]] for arm in group.arms if units.get(arm)}
+
+
+def _at(unit: UnitResult, sites: Sequence[str]) -> UnitResult:
+    models = {name: replace(model, test=model.test.at(*sites)) for name, model in unit.models.items()}
+    return replace(unit, models=models)
+
+
+def figures(units: Units, figure: Figure) -> list[float]:
+    """The values of a table's cell, one a seed; of a comparison only seeds at which both arms are done."""
+    own = {unit.seed: figure.measure(unit) for unit in units.get(figure.arm, ())}
+    if not figure.against:
+        return [value for value in own.values() if value is not None]
+    other = {unit.seed: figure.measure(unit) for unit in units.get(figure.against, ())}
+    pairs = [(value, other.get(seed)) for seed, value in own.items()]
+    return [figure.by(value, control) for value, control in pairs if value is not None and control is not None]
+
+
+def measured(units: Units, arm: str, measure: Measure) -> list[float]:
+    """The arm's figure of each unit that has it."""
+    return [value for unit in units.get(arm, ()) if (value := measure(unit)) is not None]

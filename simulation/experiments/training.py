@@ -1,0 +1,93 @@
+"""One unit of an experiment: an arm trained at one seed, examined, its result written."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+
+from models.first_model import first_model
+from models.flatten import SavedModel, read_model, save_model
+from participant.case_data import CaseData
+from simulation.experiments.apart import alone, centralised
+from simulation.experiments.examine import examine
+from simulation.experiments.federating import federated
+from simulation.experiments.results import Examined, UnitResult, read_result, write_result
+from simulation.experiments.task import FIRST, MODEL, Task, Trained
+
+log = logging.getLogger(__name__)
+
+HOW = {"federated": federated, "centralised": centralised, "alone": alone}
+LEFTOVERS = ("federation", "state", "examined")
+
+
+def train_unit(task: Task, advance: Callable[[], None]) -> None:
+    """Train, examine and write down, unless that was done. Of a unit that was broken off a federation goes on; any
+    other training begins anew.
+
+    `advance` is called as often as `task.steps` says, also where early stopping or an earlier run spares rounds.
+    """
+    told = 0
+
+    def step() -> None:
+        nonlocal told
+        told += 1
+        advance()
+
+    if read_result(task.folder) is None:
+        _train(task, step)
+    while told < task.steps:
+        step()
+
+
+def _train(task: Task, step: Callable[[], None]) -> None:
+    first = _first(task)
+    cases = {
+        h.name: CaseData.read(first.recipe, h.data, task.cache / h.name, task.seed, task.fold) for h in task.hospitals
+    }
+    trained = HOW[task.arm.kind](task, first, cases, step)
+    started = time.perf_counter()
+    examined = {
+        name: examine(model, cases, task.members, ("test", *task.arm.also), task.folder / "examined", task.checkpoints)
+        for name, model in trained.models.items()
+    }
+    log.info("%s: examined in %.1f s", task.name, time.perf_counter() - started)
+    for name, model in trained.models.items():
+        file = task.folder / (MODEL if len(examined) == 1 else f"{name}.safetensors")
+        save_model(file, model.vector, model.layout, model.recipe)
+    write_result(_result(task, first, cases, trained, examined), task.folder)
+    for leftover in LEFTOVERS:
+        shutil.rmtree(task.folder / leftover, ignore_errors=True)
+
+
+def _first(task: Task) -> SavedModel:
+    """The first model, written once: a federation that goes on knows it by its bytes."""
+    path = task.folder / FIRST
+    if not path.exists():
+        made = first_model(task.recipe, task.seed, pretrained=task.checkpoint, earlier=task.start)
+        task.folder.mkdir(parents=True, exist_ok=True)
+        save_model(path, made.vector, made.layout, made.recipe)
+    return read_model(path)
+
+
+def _result(
+    task: Task,
+    first: SavedModel,
+    cases: Mapping[str, CaseData],
+    trained: Trained,
+    examined: Mapping[str, Examined],
+) -> UnitResult:
+    return UnitResult(
+        arm=task.arm.name,
+        seed=task.seed,
+        classes=first.recipe.network.classes,
+        models=examined,
+        curve=tuple(trained.curve),
+        cases={name: of_site.counted() for name, of_site in cases.items()},
+        seconds=trained.seconds,
+        upload_bytes=trained.uploads,
+        parameters=sum(tensor.size for tensor in first.layout.tensors if tensor.kind == "parameter"),
+        fp32_bytes=4 * first.layout.size,
+        recipe=first.recipe.to_json(),
+    )
