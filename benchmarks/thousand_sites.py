@@ -87,7 +87,8 @@ def measure(sites: int, rounds: int, parameters: int, workers: int, folder: Path
 
 def _recipe(rounds: int) -> Recipe:
     """Any will do: nothing of it but the federation's part is used."""
-    changes = {"federation.rounds": rounds, "federation.fraction": 1.0, "evaluation.bins": BINS}
+    federation = {"federation.rounds": rounds, "federation.fraction": 1.0, "federation.minimum_contributors": 3}
+    changes = federation | {"evaluation.bins": BINS}
     return load_recipe("fl-cxr-resnet18").overridden(changes)
 
 

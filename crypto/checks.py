@@ -1,15 +1,18 @@
 """What a site or the coordinator verifies about what others signed: one short function for each, that raises in words.
 
-Nothing here needs a secret key, and nothing is remembered: "one plan, one ballot an attempt" is the caller's record.
+Nothing here needs a secret key, and nothing is remembered but which ballots' signatures were verified last: "one
+plan, one ballot an attempt" is the caller's record.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
+from crypto.canonical import sha256
 from crypto.epoch import Approval, EpochRecord, WrapAddition
 from crypto.errors import InvalidSignature, Malformed, WrongDigest
 from crypto.identity import PublicIdentity, verify
@@ -17,6 +20,8 @@ from crypto.manifest import Answer, Ballot, BodyOpening, Manifest, Opening, Shar
 from crypto.outcome import Outcome, SealedAnswer
 from crypto.plan import Carried, Plan, Roster, SchemeName, draw
 from crypto.wire import Signed
+
+_passed: Final[deque[tuple[str, ...]]] = deque(maxlen=8)  # digests of ballots whose manifests were verified
 
 R = TypeVar("R", bound=Vote | Answer | SealedAnswer | Outcome)  # replies to a ballot
 
@@ -167,7 +172,7 @@ def check_ballot(
     _check_named(plan, roster)
     if ballot.plan != plan.digest:
         raise WrongDigest("this ballot is for another plan than the one this site accepted last")
-    manifests = [check_manifest(signed, plan, roster) for signed in ballot.manifests]
+    manifests = _checked_manifests(ballot, plan, roster)
     fresh = sum(carried_as(manifest, plan) is None for manifest in manifests)
     _check_numbers(plan, fresh, len(manifests) - fresh, own_minimum)
     listed = next((manifest for manifest in manifests if manifest.site == me), None)
@@ -179,6 +184,20 @@ def check_ballot(
         fresh,
         own_missing=listed is None and own_manifest is not None,
     )
+
+
+def _checked_manifests(ballot: Ballot, plan: Plan, roster: Roster) -> list[Manifest]:
+    """The manifests, each of which passes `check_manifest`. What passed once need not be verified with every look.
+
+    Raises: as `check_manifest`.
+    """
+    signatures = "".join(signed.signature for signed in ballot.manifests).encode()
+    passed = (plan.digest, roster.digest, ballot.digest, sha256(signatures))
+    if passed not in _passed:
+        for signed in ballot.manifests:
+            check_manifest(signed, plan, roster)
+        _passed.append(passed)
+    return [signed.message for signed in ballot.manifests]
 
 
 def _check_numbers(plan: Plan, fresh: int, carried: int, own_minimum: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import tomllib
@@ -14,8 +15,12 @@ from rich.markup import escape
 
 from crypto.plan import Release, SchemeName
 
+SHOWN = 12  # sites in a line
+
 if TYPE_CHECKING:
-    from simulation.engine.values import Spec
+    from models.recipe import Recipe
+    from simulation.engine.values import Spec, Trainers
+    from simulation.federation import Hospital
 
 
 def run(
@@ -66,6 +71,7 @@ def run(
             plaintext=plaintext, cache=folder / "cache", trainers=_trainers(stand_in), workers=workers,
             worker_cpus=cpus, worker_gpus=gpus,
         )  # fmt: skip
+        logging.basicConfig(filename=folder / "agents.log", level=logging.WARNING, format="%(asctime)s %(message)s")
         _go(spec, folder, console)
     except KeyboardInterrupt:
         console.print(f"stopped; the same command with --out {folder} goes on from there", soft_wrap=True)
@@ -85,7 +91,9 @@ def _go(spec: Spec, folder: Path, console: Console) -> None:
         live.step("rounds", 0, spec.rounds)
 
         def shown(done: RoundDone) -> None:
-            live.say(ended(done.row))
+            names = done.row["contributors"]
+            few = names if len(names) <= SHOWN else [f"{len(names)} sites"]
+            live.say(ended({**done.row, "contributors": few}))
             live.step("rounds", done.completed, done.rounds)
 
         federated = simulate(spec, folder / "federation", shown)
@@ -97,7 +105,7 @@ def _go(spec: Spec, folder: Path, console: Console) -> None:
     console.print(f"the model is {federated.model}", soft_wrap=True, highlight=False)
 
 
-def _recipe(name: str, rounds: int | None, changes: list[str]) -> Any:
+def _recipe(name: str, rounds: int | None, changes: list[str]) -> Recipe:
     from models.recipe import load_recipe
 
     given = dict(map(_assignment, changes))
@@ -115,7 +123,7 @@ def _assignment(text: str) -> tuple[str, Any]:
         return key.strip(), value
 
 
-def _first_model(recipe: Any, folder: Path, seed: int, stand_in: int | None) -> Path:
+def _first_model(recipe: Recipe, folder: Path, seed: int, stand_in: int | None) -> Path:
     """The study's first model, made once."""
     from models.first_model import first_model
     from models.flatten import save_model
@@ -134,9 +142,9 @@ def _first_model(recipe: Any, folder: Path, seed: int, stand_in: int | None) -> 
 
 
 def _hospitals(
-    recipe: Any, folder: Path, sites: int, data: str | None, root: Path | None, division: str, seed: int,
+    recipe: Recipe, folder: Path, sites: int, data: str | None, root: Path | None, division: str, seed: int,
     stand_in: int | None,
-) -> Any:  # fmt: skip
+) -> list[Hospital]:  # fmt: skip
     """Folders that the sites' agents read; a stand-in has none."""
     from simulation import datasets
     from simulation.federation import Hospital
@@ -149,7 +157,7 @@ def _hospitals(
     return datasets.hospitals(dataset, classes, folder / "hospitals", sites, rule, seed)
 
 
-def _trainers(stand_in: int | None) -> Any:
+def _trainers(stand_in: int | None) -> Trainers | None:
     from simulation.engine.standin import StandIns
 
     return StandIns() if stand_in is not None else None

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from coordinator.errors import AnswerDiffers, Conflict, MessageRefused, NotFound, VotesMissing
 from coordinator.store.contributions import Place, add_part, already_there, check_on_roster, log
+from coordinator.store.kept import ballot_of, plan_of, roster_of
 from coordinator.store.tables import Opening, Outcome, Refusal, RefusalStep, Round, Vote
 from crypto import manifest as messages
 from crypto.checks import answer_kind, takes_votes, votes_needed
 from crypto.identity import verify
-from crypto.plan import Plan, Roster
+from crypto.plan import Roster
 from crypto.wire import Message, Signed
 
 M = TypeVar("M", bound=Message)
@@ -32,7 +33,18 @@ def shown_ballot(row: Round) -> messages.Ballot:
         NotFound: not yet, or never.
     """
     _check_shown(row)
-    return messages.Ballot.from_json(row.ballot)
+    return ballot_of(row)
+
+
+def in_ballot(row: Round, site: UUID) -> bool:
+    """Whether the ballot shown lists a contribution of the site. Raises NotFound as `shown_ballot`."""
+    return any(signed["message"]["site"] == str(site) for signed in ballot_json(row)["manifests"])
+
+
+def ballot_json(row: Round) -> dict[str, Any]:
+    """The ballot as it is kept. Raises NotFound as `shown_ballot`."""
+    _check_shown(row)
+    return row.ballot or {}
 
 
 def _check_shown(row: Round) -> None:
@@ -72,7 +84,7 @@ def answer(session: Session, row: Round, site: UUID, signed: Signed[messages.Ans
         NotAMember, NotFound, MessageRefused, InvalidSignature, Conflict: as for `vote`.
     """
     check_answer(row, site, signed, signed.message.site, signed.message.ballot)
-    plan = Plan.from_json(row.plan)
+    plan = plan_of(row)
     if plan.release == "members":
         raise MessageRefused("In this study what opens a sum stays with the members: nothing of it was kept here.")
     if not isinstance(signed.message, answer_kind(plan)):
@@ -88,7 +100,7 @@ def answer(session: Session, row: Round, site: UUID, signed: Signed[messages.Ans
 
 def check_voted(session: Session, row: Round) -> None:
     """Raise VotesMissing unless more than half of the roster voted for the ballot."""
-    needed, cast = votes_needed(Roster.from_json(row.roster)), len(votes(session, row))
+    needed, cast = votes_needed(roster_of(row)), len(votes(session, row))
     if cast < needed:
         raise VotesMissing(
             f"{cast} of at least {needed} votes for this ballot are in. No site opens before: wait for the task.",

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from coordinator.rounds import carrying
 from coordinator.rounds.carrying import Leaver
 from coordinator.store import audit, epochs
+from coordinator.store.kept import ballot_of, plan_of, roster_of
 from coordinator.store.tables import Epoch, Membership, Part, Round, Site, Study
 from coordinator.terms import Terms
 from crypto.exposure import shares
@@ -164,7 +165,7 @@ def _entry(row: Round, site: UUID) -> dict[str, Any]:
 
 
 def _leaver(session: Session, row: Round, site: Site) -> Leaver:
-    ballot, roster, plan = Ballot.from_json(row.ballot), Roster.from_json(row.roster), Plan.from_json(row.plan)
+    ballot, roster, plan = ballot_of(row), roster_of(row), plan_of(row)
     manifest = next(entry.message for entry in ballot.manifests if entry.message.site == site.id).digest
     member = roster.member(site.id)
     assert member is not None  # noqa: S101 - it contributed

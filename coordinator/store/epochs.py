@@ -81,6 +81,8 @@ def missing(session: Session, epoch: Epoch, now: float, recent_seconds: float) -
     They were given no wrap, or are here and did not say that they opened one: the first may be no good, and it must
     not be one holder's choice whether a member takes part.
     """
+    if not memberships.lacking(session, epoch):
+        return []
     rows, recorded = _given(session, epoch), _recorded(epoch)
     content = _acknowledged(rows) | {epoch.dealer}
     received: dict[UUID, list[float]] = defaultdict(list)
@@ -109,25 +111,29 @@ def summary(session: Session, study: Study, now: float, recent_seconds: float) -
         "number": epoch.number,
         "dealer": None,
         "record": epoch.record_digest,
-        "additions": len(_given(session, epoch)),
+        "additions": session.scalar(select(func.count()).select_from(tables.WrapAddition).where(_of(epoch))) or 0,
         "missing": [str(site) for site in missing(session, epoch, now, recent_seconds)],
     }
 
 
-def view(session: Session, study: Study, now: float, recent_seconds: float, site: UUID | None = None) -> dict[str, Any]:
-    """What `GET .../epoch` answers (docs/wire.md).
+def view(session: Session, study: Study, now: float, recent_seconds: float) -> dict[str, Any]:
+    """What `GET .../epoch` answers (docs/wire.md)."""
+    return signed(session, study, summary(session, study, now, recent_seconds), None)
+
+
+def signed(session: Session, study: Study, found: dict[str, Any], site: UUID | None) -> dict[str, Any]:
+    """A summary with the messages in it.
 
     Args:
         site: leave out additions that do not concern this site. While members lack the key all do: by them holders
             know whose turn it is to pass it on.
     """
-    epoch, found = current(session, study.id), summary(session, study, now, recent_seconds)
-    only = site if not found["missing"] else None
-    signed = {
+    epoch, only = current(session, study.id), site if not found["missing"] else None
+    messages = {
         "record": epoch.record if epoch else None,
         "additions": [row.signed for row in additions(session, epoch, only)] if epoch else [],
     }
-    return found | signed
+    return found | messages
 
 
 def asked_dealer(session: Session, study: Study, now: float, recent_seconds: float) -> UUID | None:

@@ -9,9 +9,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from coordinator.store import answers, outcomes, site_evaluations, spot_checks
+from coordinator.store.kept import roster_of
 from coordinator.store.tables import Audit, Contribution, Metrics, Opening, Refusal, Round, Vote
 from coordinator.store.tasks import contributors
-from crypto.plan import Roster
 
 
 def rounds(session: Session, study: UUID) -> list[dict[str, Any]]:
@@ -23,7 +23,7 @@ def rounds(session: Session, study: UUID) -> list[dict[str, Any]]:
 def _round(session: Session, row: Round) -> dict[str, Any]:
     delivered = session.scalars(select(Contribution).where(Contribution.round_id == row.id)).all()
     whole = sorted(str(entry.site_id) for entry in delivered if entry.completed is not None)
-    metrics, roster = session.get(Metrics, row.id), Roster.from_json(row.roster)
+    metrics, roster = session.get(Metrics, row.id), roster_of(row)
     return {
         "round": row.number,
         "attempt": row.attempt,

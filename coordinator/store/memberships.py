@@ -6,15 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, String, exists, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 from coordinator.errors import NotAMember, NotFound
 from coordinator.rounds.planning import Candidate
-from coordinator.store.tables import Approval, Membership, Site
+from coordinator.store.kept import Kept
+from coordinator.store.tables import Approval, Epoch, Membership, Site, WrapAddition
+from crypto.canonical import digest
 from crypto.plan import Member, Roster
 
 _AT_ONCE: Final = 16  # statements of members in memory
+_rosters: Final = Kept[Roster](4)  # every look of every member asks for it, and it is mostly the same
 
 
 def members(session: Session, study: UUID) -> list[tuple[Membership, Site]]:
@@ -30,11 +33,32 @@ def members(session: Session, study: UUID) -> list[tuple[Membership, Site]]:
 def seen(session: Session, study: UUID) -> list[tuple[UUID, float]]:
     """Active members and when they were seen last, sorted by site id, without anything else of them."""
     rows = session.execute(
-        select(Site.id, Site.last_seen)
-        .join(Membership, Membership.site_id == Site.id)
-        .where(Membership.study_id == study, Membership.left.is_(None), Site.state == "active")
+        select(Site.id, Site.last_seen).join(Membership, Membership.site_id == Site.id).where(*_active(study))
     )
     return sorted(((site, last_seen) for site, last_seen in rows), key=lambda pair: pair[0].bytes)
+
+
+def ids(session: Session, study: UUID) -> list[str]:
+    """Active members, as the database writes their ids."""
+    query = select(type_coerce(Site.id, String)).join(Membership, Membership.site_id == Site.id)
+    return sorted(map(str, session.scalars(query.where(*_active(study)))))
+
+
+def lacking(session: Session, epoch: Epoch) -> bool:
+    """Whether any active member neither dealt the epoch's key nor said that it holds it."""
+    said = exists().where(
+        WrapAddition.study_id == epoch.study_id,
+        WrapAddition.epoch == epoch.number,
+        WrapAddition.recipient == Site.id,
+        WrapAddition.holder == Site.id,
+    )
+    query = select(Site.id).join(Membership, Membership.site_id == Site.id)
+    silent = query.where(*_active(epoch.study_id), Site.id != epoch.dealer, ~said)
+    return session.scalar(silent.limit(1)) is not None
+
+
+def _active(study: UUID) -> tuple[ColumnElement[bool], ...]:
+    return Membership.study_id == study, Membership.left.is_(None), Site.state == "active"
 
 
 def approvals(session: Session, study: UUID) -> int:
@@ -59,10 +83,15 @@ def roster(session: Session, study: UUID) -> Roster:
     Raises:
         NotFound: nobody has joined.
     """
-    found = members(session, study)
-    if not found:
+    query = select(Membership.index, Site.name, Site.fingerprint).join(Site, Membership.site_id == Site.id)
+    rows = sorted(map(tuple, session.execute(query.where(*_active(study)))))
+    if not rows:
         raise NotFound("Nobody has joined this study yet.")
-    return Roster(study=study, members=tuple(_member(*pair) for pair in found))
+    return _rosters.get(digest([str(study), rows]), lambda: _roster(session, study))
+
+
+def _roster(session: Session, study: UUID) -> Roster:
+    return Roster(study=study, members=tuple(_member(*pair) for pair in members(session, study)))
 
 
 def candidates(session: Session, study: UUID, former: Iterable[UUID] = ()) -> list[Candidate]:

@@ -17,12 +17,13 @@ from coordinator.rounds.states import Derived
 from coordinator.rounds.steps import largest
 from coordinator.store.answers import check_answer, check_opening, check_voted, same_answer
 from coordinator.store.contributions import Place, add_part, find_part, log
+from coordinator.store.kept import plan_of, roster_of
 from coordinator.store.tables import Opening, Round
 from coordinator.store.tables import Outcome as Row
 from crypto.checks import takes_votes
 from crypto.layout import Layout
 from crypto.outcome import Outcome, SealedAnswer
-from crypto.plan import Plan, Roster
+from crypto.plan import Plan
 from crypto.wire import Signed
 
 ENVELOPE_BYTES: Final = 2**16  # a signed sum of shares has some 24,000 bytes
@@ -37,7 +38,7 @@ def check_may_seal(session: Session, row: Round, site: UUID) -> None:
         Conflict: the attempt has ended.
     """
     check_opening(row)
-    if not _seals(Plan.from_json(row.plan)):
+    if not _seals(plan_of(row)):
         raise MessageRefused("Only under lwe-shamir, in a study released to its members, answers are sealed to them.")
     if session.get(Opening, (row.id, site)) is not None:
         raise AnswerDiffers("This site's sealed answer to the ballot is in; its envelopes stay as they are.")
@@ -68,7 +69,7 @@ def answer(session: Session, row: Round, site: UUID, signed: Signed[SealedAnswer
     if same_answer(session.get(Opening, (row.id, site)), signed, SealedAnswer):
         return
     check_may_seal(session, row, site)
-    envelopes, members = signed.message.envelopes, len(Roster.from_json(row.roster).members)
+    envelopes, members = signed.message.envelopes, len(roster_of(row).members)
     if len(envelopes) != members:
         raise MessageRefused(f"An answer is sealed to each of the {members} members, this one to {len(envelopes)}.")
     parts = [find_part(session, Place(row.id, site, "sealed", number)) for number in range(members)]
@@ -91,7 +92,7 @@ def give(session: Session, row: Round, site: UUID, signed: Signed[Outcome], layo
         AnswerDiffers, NotAMember, NotFound, InvalidSignature, Conflict: as `coordinator.store.answers.vote`.
     """
     check_answer(row, site, signed, signed.message.site, signed.message.ballot)
-    _check_fit(Plan.from_json(row.plan), layout, signed.message)
+    _check_fit(plan_of(row), layout, signed.message)
     if same_answer(session.get(Row, (row.id, site)), signed, Outcome):
         return
     check_opening(row)

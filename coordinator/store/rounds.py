@@ -18,6 +18,7 @@ from coordinator.rounds.work import Revealed, Work
 from coordinator.store import audit, carrying, epochs, leases, memberships, models, outcomes, sealed_models, spot_checks
 from coordinator.store.answers import refusal
 from coordinator.store.blobs import parts_prefix, sealed_models_prefix, server_state_key, site_parts_prefix, sums_prefix
+from coordinator.store.kept import ballot_of, plan_of, roster_of
 from coordinator.store.leases import Lease
 from coordinator.store.tables import (
     Contribution,
@@ -64,7 +65,7 @@ def view(session: Session, round_id: UUID) -> states.View:
     """An attempt as `rounds.steps.next_step` takes it."""
     row = session.get_one(Round, round_id)
     stopped = session.get_one(Study, row.study_id).state == "stopped"
-    plan, roster = Plan.from_json(row.plan), Roster.from_json(row.roster)
+    plan, roster = plan_of(row), roster_of(row)
     return states.View(row.id, plan, roster, stopped, _state(session, row))
 
 
@@ -130,8 +131,8 @@ def work(session: Session, round_id: UUID) -> Work:
     """What is added and opened in a closed attempt."""
     row = session.get_one(Round, round_id)
     study = session.get_one(Study, row.study_id)
-    plan, roster, layout = Plan.from_json(row.plan), Roster.from_json(row.roster), Layout.from_json(study.layout)
-    ballot, state = Ballot.from_json(row.ballot), _server_state(session, row)
+    plan, roster, layout = plan_of(row), roster_of(row), Layout.from_json(study.layout)
+    ballot, state = ballot_of(row), _server_state(session, row)
     places = {site: place.id for site, place in carrying.places(session, row).items()}
     return Work(row.id, plan, roster, layout, study.recipe, ballot, state, places)
 
@@ -326,7 +327,7 @@ def _sites(session: Session, row: Round, table: type[Contribution | Vote]) -> fr
 
 def _refusals(session: Session, row: Round, step: str) -> dict[UUID, str]:
     rows = session.scalars(select(Refusal).where(Refusal.round_id == row.id, Refusal.step == step))
-    roster = Roster.from_json(row.roster)
+    roster = roster_of(row)
     return {each.site_id: refusal(each, roster)["words"] for each in rows}
 
 

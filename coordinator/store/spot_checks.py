@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from coordinator.errors import AnswerDiffers, Conflict, MessageRefused, NotFound
 from coordinator.store.contributions import Place, check_on_roster, find_part, log
+from coordinator.store.kept import plan_of
 from coordinator.store.tables import Metrics, Round, SpotCheck
 from coordinator.store.tasks import contributors
 from crypto import outcome as messages
 from crypto.identity import verify
-from crypto.plan import Plan
 from crypto.schemes.spot_check import checkable
 from crypto.wire import Signed
 
@@ -27,7 +27,7 @@ def find_body(session: Session, row: Round, site: UUID, contributor: UUID, numbe
         NotFound: not in this study, not before the round is complete, or not any more.
     """
     check_on_roster(row, site)
-    if not checkable(Plan.from_json(row.plan)):
+    if not checkable(plan_of(row)):
         raise NotFound(
             "In this study no site may see a body part: that takes the scheme lwe-shamir with the release open."
         )
@@ -70,7 +70,7 @@ def report(session: Session, row: Round, site: UUID, signed: Signed[messages.Spo
         AnswerDiffers: it reported something else.
     """
     check = verify(check_on_roster(row, site), signed)
-    if row.state != "complete" or not checkable(Plan.from_json(row.plan)):
+    if row.state != "complete" or not checkable(plan_of(row)):
         raise Conflict("This attempt made no model that sites check.")
     if (check.site, check.ballot, check.model) != (site, row.ballot_digest, row.model):
         raise MessageRefused("The check is of another ballot or model, or names another site than its sender.")

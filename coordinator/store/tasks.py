@@ -25,7 +25,7 @@ def marks(session: Session, study: Study, site: UUID, now: float, recent_seconds
         "phase": active.state if active else "waiting",
         "epoch": epochs.summary(session, study, now, recent_seconds),
         "plan": active.plan_digest if active else None,
-        "roster": [str(site) for site, _ in memberships.seen(session, study.id)],  # who joins is news: approve it
+        "roster": memberships.ids(session, study.id),  # who joins is news: approve it
         **(_of_attempt(session, active, site) if active else _NOTHING),
         "model_wanted": sealed_models.wanted(session, study),
         "model_offers": sealed_models.offers(session, study, site),
@@ -44,7 +44,7 @@ def task(session: Session, study: Study, site: UUID, now: float, recent_seconds:
     return {
         **light,
         "cursor": cursor(light),
-        "epoch": epochs.view(session, study, now, recent_seconds, site),
+        "epoch": epochs.signed(session, study, light["epoch"], site),
         "plan": active.plan if active else None,
         "roster": active.roster if active else None,
     }

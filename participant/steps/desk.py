@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -20,7 +20,7 @@ from crypto.errors import CryptoError
 from crypto.identity import Identity
 from crypto.layout import Layout
 from crypto.manifest import Refusal, ShareRefusal
-from crypto.plan import Plan
+from crypto.plan import Plan, Roster
 from crypto.ring import FftMultiplier, MakeMultiplier
 from participant.client import Client
 from participant.documents import Study
@@ -99,6 +99,17 @@ class Site:
     bench: threading.Lock = field(default_factory=threading.Lock)
 
 
+class Approved(NamedTuple):
+    """What came of a look at the study's members, to be used again while nothing of it changes.
+
+    members: all of them. seen: SHA-256 of whom this site approved, and of who left. roster: the approved members.
+    """
+
+    members: Roster
+    seen: str
+    roster: Roster | None
+
+
 class Desk:
     """One study at one site.
 
@@ -113,6 +124,7 @@ class Desk:
         self.site, self.study = site, study
         self.layout = study.layout_value()
         self.sent_approval: str | None = None
+        self.approved: Approved | None = None
         self._trainer: Trainer | None = None
         self._said: set[str] = set()
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+from uuid import UUID
 
 from crypto import envelope
+from crypto.canonical import sha256
 from crypto.epoch import Approval
 from crypto.errors import CryptoError, Malformed
 from crypto.identity import PublicIdentity
+from crypto.parameters import K_LIMIT
 from crypto.plan import Member, Plan, Roster
 from crypto.words import words_of
 from participant.policy import Refused
-from participant.steps.desk import Desk
+from participant.steps.desk import Approved, Desk
+
+_AT_ONCE: Final = 100  # peers in a line of the ledger
 
 
 def tend_peers(desk: Desk) -> Roster | None:
@@ -28,14 +36,28 @@ def tend_peers(desk: Desk) -> Roster | None:
     except (Refused, CryptoError) as error:
         desk.refuse(error, roster.digest)
         return None
-    members = [member for member in roster.members if member.site == site.me or _approve(desk, member)]
-    known = [*members, *(member for member in _former(desk) if _approve(desk, member))]
+    former, approved = _former(desk), site.record.approved(desk.study.id)
+    if desk.approved is not None and (desk.approved.members, desk.approved.seen) == (roster, _seen(former, approved)):
+        return desk.approved.roster
+    newcomers: list[Member] = []
+    members = [each for each in roster.members if each.site == site.me or _approve(desk, each, approved, newcomers)]
+    known = [*members, *(member for member in former if _approve(desk, member, approved, newcomers))]
+    _keep(desk, newcomers)
     peers = {str(member.site): fingerprint(member) for member in known if member.site != site.me}
     approval = Approval(study=desk.study.id, site=site.me, peers=peers)
     if approval.digest != desk.sent_approval:
         site.client.approve(site.identity.sign(approval))
         desk.sent_approval = approval.digest
-    return Roster(study=desk.study.id, members=tuple(members)) if members else None
+    found: Roster | None = roster
+    if len(members) < len(roster.members):
+        found = Roster(study=desk.study.id, members=tuple(members)) if members else None
+    desk.approved = Approved(roster, _seen(former, site.record.approved(desk.study.id)), found)
+    return found
+
+
+def _seen(former: Sequence[Member], approved: Mapping[UUID, str]) -> str:
+    left = "".join(f"{member.site.hex}{fingerprint(member)}" for member in former)
+    return sha256(f"{left}/{''.join(f'{site.hex}{keys}' for site, keys in approved.items())}".encode())
 
 
 def check_members(desk: Desk, roster: Roster) -> None:
@@ -46,9 +68,10 @@ def check_members(desk: Desk, roster: Roster) -> None:
         Malformed: a member's keys are no keys.
     """
     _check_own(desk, roster)
+    approved = desk.site.record.approved(desk.study.id)
     for member in roster.members:
         if member.site != desk.site.me:
-            check_approved(desk, member, "is on the roster")
+            _check_approved(desk, member, "is on the roster", approved)
     if roster.member(desk.site.me) is None:
         raise Refused("not-on-roster", "this site is not on the plan's roster")
 
@@ -63,7 +86,11 @@ def check_approved(desk: Desk, member: Member, what: str) -> None:
         Refused: naming it.
         Malformed: its keys are no keys.
     """
-    if desk.site.record.approved(desk.study.id).get(member.site) != fingerprint(member):
+    _check_approved(desk, member, what, desk.site.record.approved(desk.study.id))
+
+
+def _check_approved(desk: Desk, member: Member, what: str, approved: Mapping[UUID, str]) -> None:
+    if approved.get(member.site) != fingerprint(member):
         words = (
             f"{member.name} {what} and was not approved here with these keys: "
             f"{PublicIdentity.of_member(member).words}. Compare by telephone, then: {_how(desk, member)}"
@@ -107,10 +134,13 @@ def _how(desk: Desk, member: Member) -> str:
     return f"pleura-participant approve {shlex.quote(desk.study.name)} {shlex.quote(member.name)}"
 
 
-def _approve(desk: Desk, member: Member) -> bool:
-    """Whether a peer is approved; the policy `auto` takes the keys first met under an id, and no others later."""
-    record = desk.site.record
-    known = record.approved(desk.study.id).get(member.site)
+def _approve(desk: Desk, member: Member, approved: Mapping[UUID, str], newcomers: list[Member]) -> bool:
+    """Whether a peer is approved; the policy `auto` takes the keys first met under an id, and no others later.
+
+    Args:
+        newcomers: gets those that the policy approved here and now; `_keep` writes them down.
+    """
+    known = approved.get(member.site)
     try:
         if known == fingerprint(member):
             return True
@@ -126,10 +156,22 @@ def _approve(desk: Desk, member: Member) -> bool:
         words = f"{member.name} waits for approval: {public.words}. Compare by telephone, then: {how}"
         desk.say_once(words, logging.WARNING)
         return False
-    record.approve(desk.study.id, member.site, public.fingerprint)
-    desk.note("peer-approved", site=str(member.site), name=member.name, fingerprint=public.fingerprint, how="auto")
-    desk.say(f"approved {member.name} by the policy auto: {public.words}")
+    newcomers.append(member)
     return True
+
+
+def _keep(desk: Desk, newcomers: Sequence[Member]) -> None:
+    """What the policy `auto` approved: in the record and the ledger, many at once."""
+    if not newcomers:
+        return
+    peers = {member.site: fingerprint(member) for member in newcomers}
+    for site, keys in peers.items():
+        desk.site.record.approve(desk.study.id, site, keys)
+    sites = [{"site": str(member.site), "name": member.name, "fingerprint": peers[member.site]} for member in newcomers]
+    for start in range(0, len(sites), _AT_ONCE):
+        desk.note("peers-approved", sites=sites[start : start + _AT_ONCE], how="auto")
+    for member in newcomers:
+        desk.say(f"approved {member.name} by the policy auto: {PublicIdentity.of_member(member).words}")
 
 
 def _refuse_change(desk: Desk, member: Member, public: PublicIdentity, known: str, how: str) -> None:
@@ -148,6 +190,7 @@ def words_of_hex(fingerprint: str) -> str:
     return words_of(bytes.fromhex(fingerprint))
 
 
+@lru_cache(K_LIMIT)
 def usable_identity(member: Member) -> PublicIdentity:
     """A member's keys, if something can be sealed to them: nobody could deal a key to a study with others in it.
 

@@ -22,7 +22,7 @@ from participant.files import write_whole
 from participant.progress import Advance, Check
 from participant.session import Problem, SiteAuth
 from participant.settings import Config, Home
-from participant.steps.desk import Desk, Site, TrainerFactory
+from participant.steps.desk import Approved, Desk, Site, TrainerFactory
 from simulation.engine.folder import local_model
 from simulation.engine.recorded import keeping
 from simulation.engine.seeded import seeded
@@ -57,6 +57,7 @@ class Memory:
 
     study: Study
     sent_approval: str | None
+    approved: Approved | None
 
 
 class Sites:
@@ -166,7 +167,7 @@ class Sites:
         if memory is None:
             return None
         desk = Desk(site, memory.study)
-        desk.sent_approval = memory.sent_approval
+        desk.sent_approval, desk.approved = memory.sent_approval, memory.approved
         return desk
 
     def _joined(self, name: str, site: Site) -> Desk:
@@ -189,7 +190,7 @@ class Sites:
 
     def _close(self, name: str) -> None:
         stack, loop = self._open.pop(name)
-        self._memories[name] = Memory(loop.desk.study, loop.desk.sent_approval)
+        self._memories[name] = Memory(loop.desk.study, loop.desk.sent_approval, loop.desk.approved)
         stack.close()
 
 

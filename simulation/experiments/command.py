@@ -24,12 +24,17 @@ def experiment(
         Literal["small", "results", "full"],
         typer.Option(help="small: minutes on 2 cores; results: hours; full: the recipes as published"),
     ] = "small",
-    seeds: Annotated[int, typer.Option(min=1, help="repetitions; intervals need at least two")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="repetitions; without it one at small, otherwise three")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the run; the same one again goes on there")] = None,
     scheme: Annotated[SchemeName, typer.Option(help="how updates are kept from the coordinator")] = "lwe-ckks",
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="local: this machine; ray: sites are placed on a Ray cluster")
     ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="trainings at a time, with ray workers of each federation; else the cores")
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="pretrained weights (torch or safetensors) in place of the substitute")
     ] = None,
@@ -41,20 +46,20 @@ def experiment(
     # Here, as torch takes seconds to import and --help should not.
     from models.recipe_problems import RecipeError
     from participant.data.errors import DataError
-    from simulation.engine import Stalled
-    from simulation.experiments.main import run_experiment
+    from simulation.experiments.main import UnitsFailed, run_experiment
     from simulation.experiments.papers import EXPERIMENTS
     from simulation.experiments.runner import Settings
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     folder = out or Path("runs") / f"{name}-{scale}"
-    settings = Settings(data, folder, seeds, scheme, engine, checkpoint, workers=1 if engine == "ray" else None)
+    repeated = seeds or (1 if scale == "small" else 3)
+    settings = Settings(data, folder, repeated, scheme, engine, checkpoint, workers)
     try:
         page = run_experiment(EXPERIMENTS[name](scale), settings, scale, console)
     except KeyboardInterrupt:
         console.print(f"stopped; what is done is in {folder}, and the same command goes on from there")
         raise typer.Exit(130) from None
-    except (RecipeError, DataError, FileExistsError, FileNotFoundError, Stalled) as error:
+    except (RecipeError, DataError, FileExistsError, FileNotFoundError, UnitsFailed) as error:
         console.print(f"[bold red]failed:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from None
     console.print(f"the report is {page}; its folder can be shared as it is", soft_wrap=True)

@@ -53,6 +53,7 @@ def _spec(task: Task, first: SavedModel, members: Sequence[Hospital], folder: Pa
         engine=task.engine,
         cache=task.cache,
         threads=1,
+        workers=task.workers,
         plaintext=task.arm.twin_of is not None,
         trainers=Checkpoints(folder, task.checkpoint) if task.checkpoint is not None else None,
     )

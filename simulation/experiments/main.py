@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -15,23 +16,37 @@ from simulation.experiments.report.build import report_of
 from simulation.experiments.report.data import read_sheet
 from simulation.experiments.report.document import Cell, Estimate, Published, Report, Table
 from simulation.experiments.report.write import write_report
-from simulation.experiments.runner import Settings, results_of, run_units, sheet_folder, steps_missing
+from simulation.experiments.runner import LOG, Settings, results_of, run_units, sheet_folder, steps_missing
 from simulation.processes import terminations_as_interrupts
+
+
+class UnitsFailed(Exception):
+    """Trainings that failed, each with the reason, and the file that says more."""
+
+    def __init__(self, log: Path, failed: Mapping[str, str]) -> None:
+        listed = "\n".join(f"  {name}: {words}" for name, words in failed.items())
+        super().__init__(
+            f"{len(failed)} of the trainings failed; {log} says more. The same command tries them again.\n{listed}"
+        )
 
 
 def run_experiment(experiment: Experiment, settings: Settings, scale: ScaleName, console: Console) -> Path:
     """Train what is not done, print the paper's tables, write the report; returns its page.
 
     Raises:
-        As `run_units`.
+        UnitsFailed: some did; the report is of all others.
+        Exception: as `run_units`.
     """
     settings.out.mkdir(parents=True, exist_ok=True)
     with terminations_as_interrupts(), Bars(console, steps_missing(experiment, settings)) as bars:
-        run_units(experiment, settings, bars)
+        failed = run_units(experiment, settings, bars)
     report = _report(experiment, settings, scale)
     _print_tables(report, console)
     console.print("drawing the report ...")
-    return write_report(report, settings.out / "report")
+    page = write_report(report, settings.out / "report")
+    if failed:
+        raise UnitsFailed(settings.out / LOG, failed)
+    return page
 
 
 def _report(experiment: Experiment, settings: Settings, scale: ScaleName) -> Report:

@@ -43,6 +43,16 @@ class Bars:
     ) -> None:
         self._bars.stop()
 
+    @property
+    def done(self) -> int:
+        """Steps of all units."""
+        return sum(self._done.values())
+
+    @property
+    def shown(self) -> list[str]:
+        """What has a bar of its own now."""
+        return list(self._tasks)
+
     def unit(self, name: str, done: int, total: int) -> None:
         """How many steps a unit has made; its bar shows while it is at work."""
         new = done - self._done.get(name, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from simulation.experiments.results import UnitResult, read_result
 from simulation.experiments.task import MODEL, Task, steps
 from simulation.federation import Hospital
 
+log = logging.getLogger(__name__)
+
 
 class Progress(Protocol):
     """Who is told how far the work is: steps done, and steps in all."""
@@ -25,7 +29,7 @@ class Progress(Protocol):
     def beside(self, what: str, done: int, total: int) -> None: ...
 
 
-KEY = "unit.txt"
+KEY, LOG = "unit.txt", "units.log"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Settings:
         out: folder of the run.
         seeds: how many; they are counted from 1.
         checkpoint: pretrained weights in place of those that an arm of the experiment would give.
-        workers: units at a time; None: as many as there are cores.
+        workers: units at a time, or with Ray, where it is one unit at a time, workers of a federation; None: as many as
+            there are cores.
     """
 
     data: Path | None
@@ -47,6 +52,14 @@ class Settings:
     engine: EngineName = "local"
     checkpoint: Path | None = None
     workers: int | None = None
+
+    @property
+    def units_at_a_time(self) -> int:
+        return 1 if self.engine == "ray" else self.workers or os.cpu_count() or 1
+
+    @property
+    def sites_at_a_time(self) -> int:
+        return self.workers or os.cpu_count() or 1 if self.engine == "ray" else 1
 
     def unit(self, arm: str, number: int) -> Path:
         """A unit's folder."""
@@ -68,29 +81,42 @@ def numbers(arm: Arm, seeds: int) -> list[int]:
     return list(range(1, 1 + (1 if arm.once else arm.folds or seeds)))
 
 
-def run_units(experiment: Experiment, settings: Settings, progress: Progress) -> None:
+def run_units(experiment: Experiment, settings: Settings, progress: Progress) -> dict[str, str]:
     """Train every unit that is not done, as many at a time as there are cores; those that others need come first.
+
+    A unit that fails leaves the others to go on, those apart that need it. Returns what failed: unit: in words.
 
     Raises:
         DataError, RecipeError: the experiment cannot be run on these data.
         FileExistsError: a unit of this name was run with other settings.
-        Exception: whatever a unit raised; what was done stays.
+        BrokenProcessPool: a worker was ended from outside; what was done stays.
     """
+    failed: dict[str, str] = {}
     cohorts = Cohorts(experiment, settings, progress)
     for wave in waves(arms_of(experiment, settings)):
         units = [(arm, number) for arm in wave for number in numbers(arm, settings.seeds)]
         tasks = {task.name: task for task in (task_of(experiment, settings, *unit, cohorts) for unit in units)}
-        for task in tasks.values():
+        failed |= {name: words for name, task in tasks.items() if (words := _lacking(task))}
+        able = {name: task for name, task in tasks.items() if name not in failed}
+        for task in able.values():
             _claim(task)
-        missing = {name: task for name, task in tasks.items() if read_result(task.folder) is None}
-        longest = dict(sorted(missing.items(), key=lambda item: -item[1].steps))
+        failed |= _run(able, settings, progress)
+    return failed
 
-        def shown(done: Mapping[str, int], tasks: Mapping[str, Task] = longest) -> None:
-            for name, made in done.items():
-                progress.unit(name, made, tasks[name].steps)
 
-        if longest:
-            run_all(_train, longest, settings.out / "units.log", shown, settings.workers)
+def _run(tasks: Mapping[str, Task], settings: Settings, progress: Progress) -> dict[str, str]:
+    """Train those that are not done, the longest first; returns what failed."""
+    missing = {name: task for name, task in tasks.items() if read_result(task.folder) is None}
+    longest = dict(sorted(missing.items(), key=lambda item: -item[1].steps))
+
+    def shown(done: Mapping[str, int]) -> None:
+        for name, made in done.items():
+            progress.unit(name, made, longest[name].steps)
+
+    if not longest:
+        return {}
+    told = run_all(_train, longest, settings.out / LOG, shown, settings.units_at_a_time)
+    return {name: words for name, words in told.items() if words is not None}
 
 
 def steps_missing(experiment: Experiment, settings: Settings) -> int:
@@ -165,6 +191,7 @@ def task_of(experiment: Experiment, settings: Settings, arm: Arm, number: int, c
         cache=settings.work / "cache",
         scheme=settings.scheme,
         engine=settings.engine,
+        workers=settings.sites_at_a_time,
         fold=number - 1 if arm.folds else None,
         start=_model(experiment, settings, arm.start, seed),
         checkpoint=(settings.checkpoint if arm.checkpoint else None)
@@ -205,8 +232,20 @@ def _claim(task: Task) -> None:
         )
 
 
-def _train(task: Task, advance: Callable[[], None]) -> None:
+def _lacking(task: Task) -> str | None:
+    """What a unit needs and there is not, as what should have given it failed."""
+    absent = [file for file in (task.start, task.checkpoint) if file is not None and not file.exists()]
+    return f"it needs {absent[0]}, which is not there" if absent else None
+
+
+def _train(task: Task, advance: Callable[[], None]) -> str | None:
+    """Train a unit; returns why that failed, in words."""
     # In the worker only: torch takes seconds to import, and this process has no use for it.
     from simulation.experiments.training import train_unit
 
-    train_unit(task, advance)
+    try:
+        train_unit(task, advance)
+    except Exception as error:
+        log.exception("%s failed", task.name)
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -28,6 +28,7 @@ class Task:
         recipe: with all changes.
         cohort: whose cases they are, as text. hospitals: those of it, on whose cases the models are tried; `members`:
             those of them that train.
+        workers: processes that a federation's sites are spread over.
         folder: of the unit. cache: of prepared images.
         fold: which part of the cases validates, counted from 0, where a validation has several.
         start: the model that this goes on from. checkpoint: one that is taken as pretrained.
@@ -43,6 +44,7 @@ class Task:
     cache: Path
     scheme: SchemeName = "lwe-ckks"
     engine: EngineName = "local"
+    workers: int = 1
     fold: int | None = None
     start: Path | None = None
     checkpoint: Path | None = None

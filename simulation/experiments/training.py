@@ -42,7 +42,7 @@ def train_unit(task: Task, advance: Callable[[], None]) -> None:
 
 
 def _train(task: Task, step: Callable[[], None]) -> None:
-    first = _first(task)
+    first = first_of(task)
     cases = {
         h.name: CaseData.read(first.recipe, h.data, task.cache / h.name, task.seed, task.fold) for h in task.hospitals
     }
@@ -59,9 +59,10 @@ def _train(task: Task, step: Callable[[], None]) -> None:
     write_result(_result(task, first, cases, trained, examined), task.folder)
     for leftover in LEFTOVERS:
         shutil.rmtree(task.folder / leftover, ignore_errors=True)
+    (task.folder / FIRST).unlink(missing_ok=True)
 
 
-def _first(task: Task) -> SavedModel:
+def first_of(task: Task) -> SavedModel:
     """The first model, written once: a federation that goes on knows it by its bytes."""
     path = task.folder / FIRST
     if not path.exists():

@@ -55,7 +55,7 @@ def set_of(*paths: Path) -> d.Dataset:
         (d.XrayShift(contrast=0.5), lambda film: 0.25 + film / 2),
         (d.XrayShift(inverted=True), lambda film: 1 - film),
     ],
-    ids=str,
+    ids=("as it was", "gamma", "contrast", "inverted"),
 )
 def test_films_are_toned_as_asked(tmp_path: Path, shift: d.XrayShift, expected) -> None:  # type: ignore[no-untyped-def]
     write_png(chest(1, 64), tmp_path / "a.png")

@@ -149,7 +149,7 @@ def test_a_site_that_left_still_counts(tmp_path: Path) -> None:
     changes = {"federation.carry": True}
     moves: dict[str, Any] = {"departures": {"site-d": 1}, "sites": "abcd", "rounds": 3}
     sealed, plain = both(tmp_path, changes, **moves)
-    check_alike(sealed, plain)
+    check_alike(sealed, plain, 4e-6)  # bounds of parameters stay 4 there
     assert [row["carried"] for row in plain.history] == [[], ["site-d"], ["site-d"], []]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from typer.testing import CliRunner
 
 from models.flatten import read_model
 from participant.data.cases import Split
 from participant.data.errors import DataError
+from simulation.cli import app
 from simulation.datasets import CtShift, Phantoms
 from simulation.experiments.cohort import PANEL, SHEET, Cohort, Sources, settle
 from simulation.experiments.describe import Arm, Column, Experiment, Figure, Group, PaperTable, plaintext_twin
@@ -22,8 +25,10 @@ from simulation.experiments.federating import as_sites, curve_of
 from simulation.experiments.main import run_experiment
 from simulation.experiments.measures import accuracy
 from simulation.experiments.papers import EXPERIMENTS
+from simulation.experiments.progress import Bars
 from simulation.experiments.results import RESULT, read_result
 from simulation.experiments.runner import (
+    Cohorts,
     Settings,
     arms_of,
     numbers,
@@ -31,9 +36,11 @@ from simulation.experiments.runner import (
     results_of,
     run_units,
     steps_missing,
+    task_of,
     waves,
 )
 from simulation.experiments.severities import GRADES, LIMITS, Severities, grade_of, severity_dataset
+from simulation.experiments.training import first_of
 from simulation.phantoms import SITES, Difficulty, ct_phantom
 from simulation.report import Timing
 
@@ -127,9 +134,10 @@ def test_encryption_costs_next_to_nothing(finished: Settings) -> None:
 
 
 def test_an_arm_goes_on_from_another_ones_model(finished: Settings) -> None:
-    end = read_model(finished.unit("federated", 1) / "model.safetensors").vector
-    start = read_model(finished.unit("joined", 1) / "first.safetensors").vector
-    np.testing.assert_array_equal(start, end)
+    experiment = tiny()
+    task = task_of(experiment, finished, experiment.arm("joined"), 1, Cohorts(experiment, finished, Silent()))
+    end = read_model(finished.unit("federated", 1) / "model.safetensors")
+    np.testing.assert_array_equal(first_of(task).vector, end.vector)
 
 
 def test_the_folder_that_is_shared_holds_no_work(finished: Settings) -> None:
@@ -157,6 +165,17 @@ def test_a_unit_of_other_settings_is_not_taken_for_this_one(finished: Settings) 
     changed = replace(experiment.arms[1], changes={**TINY, "training.lr": 0.5})
     with pytest.raises(FileExistsError, match="other settings"):
         run_units(replace(experiment, arms=[changed]), finished, Silent())
+
+
+def test_a_unit_that_fails_leaves_the_others(finished: Settings) -> None:
+    experiment = tiny()
+    hopeless = {**TINY, "network.frozen": ["no-such-layer.*"]}
+    broken = Arm("broken", "intermittent-cnn", "films", "centralised", hopeless)
+    arms = [broken, Arm("after", "intermittent-cnn", "films", changes=TINY, start="broken"), *experiment.arms]
+    failed = run_units(replace(experiment, arms=arms), finished, Silent())
+    assert set(failed) == {"broken, seed 1", "after, seed 1"}
+    assert "no-such-layer" in failed["broken, seed 1"]
+    assert "needs" in failed["after, seed 1"]
 
 
 def test_arms_come_after_those_that_they_need() -> None:
@@ -312,3 +331,25 @@ def test_sites_on_machines_of_their_own_wait_for_the_slowest() -> None:
 
 def test_a_result_without_the_unit_is_none(tmp_path: Path) -> None:
     assert read_result(tmp_path / "nothing") is None
+
+
+def test_the_command_explains_what_is_missing(tmp_path: Path) -> None:
+    where = ["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
+    told = CliRunner().invoke(app, ["experiment", "fl-cxr", *where])
+    assert told.exit_code == 1
+    assert "failed:" in told.output
+    assert "nowhere" in told.output.replace("\n", "")
+
+
+def test_one_bar_counts_the_steps_of_all_units_and_each_unit_ends_with_a_line() -> None:
+    console = Console(record=True, width=100, file=io.StringIO())
+    with Bars(console, total=6) as bars:
+        bars.beside("drawing phantoms", 1, 2)
+        bars.beside("drawing phantoms", 2, 2)
+        for done in (1, 1, 2, 3):
+            bars.unit("a, seed 1", done, 3)
+        bars.unit("b, seed 1", 1, 3)
+        assert (bars.done, bars.shown) == (4, ["b, seed 1"])
+    text = console.export_text()
+    assert text.count("a, seed 1: done") == 1
+    assert "b, seed 1: done" not in text

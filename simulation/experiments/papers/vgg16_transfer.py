@@ -37,20 +37,32 @@ ACCURACY = {1: "86.9 (83.5 in its text)", 2: "43.4", 3: "77.9", 4: "43.4"}
 COVID_CLASS = {1: ("100.0", "22.6"), 3: ("75.7", "90.3")}
 
 SCALES: Mapping[ScaleName, Mapping[str, Any]] = {
-    "small": {"input.size": [32, 32], "training.lr": 1e-4, "federation.rounds": 4},
+    "small": {"input.size": [32, 32], "training.lr": 1e-4, "federation.rounds": 3},
     "results": {"input.size": [64, 64], "training.lr": 1e-4},
     "full": {},
 }
 PRETRAINING_CHANGES: Mapping[ScaleName, Mapping[str, Any]] = {
-    "small": {"federation.rounds": 4},
+    "small": {"federation.rounds": 3},
     "results": {"federation.rounds": 12},
     "full": {},
 }
+CLASSES = ("normal", "pneumonia", COVID)
 #: COVIDxMINI has 200, 200 and 152 films to train on. Of the smaller sets here the largest balanced part is taken.
 MINI: Mapping[ScaleName, Caps] = {
-    "small": {"train": dict.fromkeys(("normal", "pneumonia", COVID), 40)},
-    "results": {"train": dict.fromkeys(("normal", "pneumonia", COVID), 80)},
+    "small": {"train": dict.fromkeys(CLASSES, 24)},
+    "results": {"train": dict.fromkeys(CLASSES, 80)},
     "full": COVIDX_MINI,
+}
+#: COVIDxPLUS is all there is.
+PLUS: Mapping[ScaleName, Caps] = {
+    "small": {"train": {"normal": 60, "pneumonia": 60, COVID: 24}},
+    "results": {},
+    "full": {},
+}
+PRETRAINING_CAPS: Mapping[ScaleName, Caps] = {
+    "small": {"train": {"normal": 80, "pneumonia": 80}},
+    "results": {},
+    "full": {},
 }
 LEAD = (
     "VGG-16 with a new head, its convolutions frozen or trained with it, on all films or on a balanced few. The paper "
@@ -68,8 +80,8 @@ def describe(scale: ScaleName) -> Experiment:
         paper=PAPER,
         lead=LEAD,
         data={
-            "pretraining": Cohort("xray-2class"),
-            "plus": Cohort("xray-3class", SITES),
+            "pretraining": Cohort("xray-2class", caps=PRETRAINING_CAPS[scale]),
+            "plus": Cohort("xray-3class", SITES, caps=PLUS[scale]),
             "mini": Cohort("xray-3class", SITES, caps=MINI[scale]),
         },
         arms=list(_arms(scale)),

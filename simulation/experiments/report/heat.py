@@ -29,9 +29,14 @@ def section(experiment: Experiment, units: Units) -> Section:
 
 
 def _of_group(group: Group, units: Units) -> Iterator[Picture]:
-    arms = [arm for arm in group.arms if units.get(arm) and _maps(units, arm)]
-    if arms:
-        yield _picture(group, {arm: _maps(units, arm) for arm in arms})
+    found = {arm: maps for arm in group.arms if units.get(arm) and (maps := _maps(units, arm))}
+    if found:
+        shown = _cases(next(iter(found.values())))
+        yield _picture(group, {arm: maps for arm, maps in found.items() if _cases(maps) == shown})
+
+
+def _cases(maps: Sequence[HeatMap]) -> list[tuple[str, str]]:
+    return [(each.label, each.case) for each in maps]
 
 
 def _maps(units: Units, arm: str) -> Sequence[HeatMap]:
@@ -46,7 +51,7 @@ def _picture(group: Group, maps: dict[str, Sequence[HeatMap]]) -> Picture:
         len(cases), 1 + len(maps), width=PANEL * (1 + len(maps)), height=(PANEL + 0.25) * len(cases)
     )
     for row, case in enumerate(cases):
-        same = [found for arm in maps for found in maps[arm] if found.case == case.case and found.label == case.label]
+        same = [of_arm[row] for of_arm in maps.values()]
         level = _slice(same)
         axes = all_axes[row * (1 + len(maps)) : (row + 1) * (1 + len(maps))]
         _show(axes[0], _flat(case.image, level), None, "the case" if row == 0 else "", case.label)
