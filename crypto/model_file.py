@@ -48,7 +48,7 @@ def next_model(
         "study": str(study),
         "round": str(round_number),
     }
-    return _with_sorted_metadata(save(tensors, metadata))
+    return with_sorted_metadata(save(tensors, metadata))
 
 
 def _tensors(data: bytes, layout: Layout) -> dict[str, NDArray[np.float32]]:
@@ -64,7 +64,7 @@ def _tensors(data: bytes, layout: Layout) -> dict[str, NDArray[np.float32]]:
     return tensors
 
 
-def _with_sorted_metadata(data: bytes) -> bytes:
+def with_sorted_metadata(data: bytes) -> bytes:
     """The same file in one spelling: safetensors writes metadata in random order, so a second one would differ."""
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import nn
 
 from crypto.canonical import canonical, parse
 from crypto.errors import Malformed
 from crypto.layout import CountField, Layout, Tensor
+from crypto.model_file import with_sorted_metadata
 from models.pooled import count_fields
 from models.recipe import Recipe
 from models.recipe_problems import RecipeError
@@ -170,8 +171,7 @@ class SavedModel:
 def save_model(path: Path, model: nn.Module | Vector, layout: Layout, recipe: Recipe) -> None:
     """Writes the shared tensors by name, with layout and recipe as canonical JSON beside them; whole or not at all.
 
-    Two files of one model need not be equal byte by byte, as safetensors keeps the metadata in no order: a digest is of
-    one file.
+    One model gives one file, byte by byte, so that its digest names it.
 
     Raises:
         LayoutMismatch: a model or vector that is not of this layout, or not finite.
@@ -185,7 +185,7 @@ def save_model(path: Path, model: nn.Module | Vector, layout: Layout, recipe: Re
         "recipe": canonical(recipe.to_json()).decode(),
     }
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, unfinished, metadata)
+    unfinished.write_bytes(with_sorted_metadata(save(tensors, metadata)))
     unfinished.replace(path)
 
 

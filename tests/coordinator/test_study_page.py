@@ -134,7 +134,7 @@ def test_a_study_that_counts_no_scores(world, look) -> None:
 
 
 def test_the_command_line_shows_them_too(world, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("COLUMNS", "200")
     world.begin(rounds=5)
     complete(world, counts(0), OLD)
     complete(world, counts(1))

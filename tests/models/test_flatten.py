@@ -210,6 +210,12 @@ def test_a_model_file_holds_tensors_layout_and_recipe(tmp_path: Path) -> None:
     assert np.array_equal(load_file(path)["conv.weight"], network.conv.weight.detach().numpy())
 
 
+def test_a_model_gives_one_file_byte_by_byte(tmp_path: Path) -> None:
+    for number in range(8):  # safetensors itself writes the metadata in an order that changes
+        save_model(tmp_path / str(number), Net(), LAYOUT, load_recipe("ucadi"))
+    assert len({(tmp_path / str(number)).read_bytes() for number in range(8)}) == 1
+
+
 def test_a_vector_is_saved_as_its_model_is(tmp_path: Path) -> None:
     network, recipe = Net(), load_recipe("ucadi")
     save_model(tmp_path / "a", network, LAYOUT, recipe)
