@@ -34,7 +34,7 @@ from participant.steps.spot_checks import check_base, tend_spot_checks
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY: Final = 5.0  # seconds between looks for new studies
+LOOK_EVERY: Final = 5.0  # seconds between looks for new studies, and for what a person approved here meanwhile
 _AFTER_PROBLEM: Final = Patience(first=1.0)  # until a study is tried again after something unforeseen
 _GRACE: Final = 3.0  # seconds a stopping agent waits for its threads; whatever is cut off resumes
 
@@ -88,6 +88,12 @@ class StudyLoop:
         self._tend_round(task)
         self._cursor = task.cursor
         self.over = task.study_state in _OVER and task.plan is None
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for the coordinator's news: an approval made here, which it cannot know of, is none."""
+        approved = self.desk.approved
+        return LONGEST_WAIT if approved is None or approved.all else LOOK_EVERY
 
     def stop(self) -> None:
         """Call off what is in the making."""
@@ -211,7 +217,7 @@ class Agent:
         failures = 0
         while not loop.over and not self._stop.is_set():
             try:
-                loop.look(LONGEST_WAIT)
+                loop.look(loop.patience)
                 failures = 0
             except Stopping:
                 return

@@ -103,11 +103,13 @@ class Approved(NamedTuple):
     """What came of a look at the study's members, to be used again while nothing of it changes.
 
     members: all of them. seen: SHA-256 of whom this site approved, and of who left. roster: the approved members.
+    all: whether nobody waits for an approval here.
     """
 
     members: Roster
     seen: str
     roster: Roster | None
+    all: bool
 
 
 class Desk:

@@ -51,7 +51,8 @@ def tend_peers(desk: Desk) -> Roster | None:
     found: Roster | None = roster
     if len(members) < len(roster.members):
         found = Roster(study=desk.study.id, members=tuple(members)) if members else None
-    desk.approved = Approved(roster, _seen(former, site.record.approved(desk.study.id)), found)
+    everybody = len(known) == len(roster.members) + len(former)
+    desk.approved = Approved(roster, _seen(former, site.record.approved(desk.study.id)), found, everybody)
     return found
 
 

@@ -133,8 +133,7 @@ def test_a_study_that_counts_no_scores(world, look) -> None:
     assert '<svg class="roc"' not in page
 
 
-def test_the_command_line_shows_them_too(world, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def test_the_command_line_shows_them_too(world, tmp_path) -> None:
     world.begin(rounds=5)
     complete(world, counts(0), OLD)
     complete(world, counts(1))

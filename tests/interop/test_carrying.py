@@ -81,7 +81,7 @@ class Scene:
 
     def command(self, number: int, *arguments: str) -> str:
         place = str(self.hospitals[number].home.path)
-        result = CliRunner().invoke(app, ["--home", place, *arguments], env={"COLUMNS": "300"})
+        result = CliRunner().invoke(app, ["--home", place, *arguments])
         assert result.exit_code == 0, result.output
         return " ".join(result.output.split())
 

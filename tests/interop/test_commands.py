@@ -16,14 +16,15 @@ from tiny_federation import Hospital, Server, TinyTrainer, wait_until
 from typer.testing import CliRunner
 
 from crypto.identity import Identity
-from participant.agent import only_one
+from participant.agent import LOOK_EVERY, only_one
 from participant.cli import app
+from participant.client import LONGEST_WAIT
 from participant.policy import Policy
 from participant.settings import Home, dump
 
 
 def run(home: Home, *arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["--home", str(home.path), *arguments], env={"COLUMNS": "250"})
+    result = CliRunner().invoke(app, ["--home", str(home.path), *arguments])
     assert result.exit_code == code, result.output
     return " ".join(result.output.split())
 
@@ -67,6 +68,24 @@ def test_peers_are_approved_by_their_words(server: Server, tmp_path: Path) -> No
         wait_until(lambda: bool(server.study(study)["state"] == "finished"), "the study to finish")
     assert "finished" in run(homes[1], "status")
     assert "sound" in run(homes[1], "ledger", "verify")
+
+
+def test_an_agent_looks_often_while_a_person_is_to_approve(server: Server, tmp_path: Path) -> None:
+    """It waits for the coordinator's news, and an approval given at home is none."""
+    tiny.save_first_model(tmp_path / "first.safetensors")
+    server.create_study(tmp_path / "first.safetensors", expected_sites=3, rounds=1)
+    homes = [make_home(server, tmp_path, name) for name in ("north", "south", "west")]
+    for home in homes:
+        run(home, "enrol", server.invite())
+        run(home, "run", "--once")
+    with Hospital(homes[0], TinyTrainer(1)).loop() as loop:
+        waits = []
+        for peers in (("south",), ("west",), ()):
+            loop.look()
+            waits.append(loop.patience)
+            for peer in peers:
+                run(homes[0], "approve", "tiny", peer, "--yes")
+    assert waits == [LOOK_EVERY, LOOK_EVERY, LONGEST_WAIT]
 
 
 def test_a_peer_is_approved_only_after_a_yes(server: Server, tmp_path: Path) -> None:

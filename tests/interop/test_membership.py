@@ -85,7 +85,7 @@ def study(server: Server, tmp_path: Path) -> Callable[..., str]:
 
 
 def run(home: Home, *arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["--home", str(home.path), *arguments], env={"COLUMNS": "250"})
+    result = CliRunner().invoke(app, ["--home", str(home.path), *arguments])
     assert result.exit_code == code, result.output
     return " ".join(result.output.split())
 

@@ -15,7 +15,7 @@ from participant.cli import app
 
 
 def run(*arguments: str, code: int = 0) -> str:
-    result: Result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    result: Result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code == code, result.output
     return " ".join(result.output.split())
 
