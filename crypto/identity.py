@@ -12,6 +12,7 @@ import os
 import stat
 import tempfile
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import NoReturn, Self, TypeVar, cast
 
@@ -29,6 +30,7 @@ from crypto.words import words_of
 M = TypeVar("M", bound=Message)
 
 _MLKEM_BYTES = 1184
+_KEPT = 2048  # identities that stay at hand: twice the largest roster
 _FORMAT = "pleura/identity/v1"
 _PARTS = {_FORMAT: ("signing", "mlkem", "x25519")}  # names of the keys in a file of that format
 
@@ -75,8 +77,9 @@ class PublicIdentity:
         )
 
     @classmethod
+    @lru_cache(_KEPT)
     def from_hex(cls, signing_key: str, hpke_key: str) -> Self:
-        """The identity of two hex strings, as they travel.
+        """The identity of two hex strings, as they travel. Members' keys are read once, not with every message.
 
         Raises:
             Malformed: not hex, or not such keys.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from uuid import UUID
 
@@ -49,8 +50,12 @@ class Roster(Message):
                 raise ValueError(f"two members share one {what}")
         return self
 
+    @cached_property
+    def _by_site(self) -> dict[UUID, Member]:
+        return {member.site: member for member in self.members}
+
     def member(self, site: UUID) -> Member | None:
-        return next((member for member in self.members if member.site == site), None)
+        return self._by_site.get(site)
 
 
 class Carried(Message):

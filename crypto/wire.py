@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 from uuid import UUID
 
@@ -29,10 +31,16 @@ class Message(BaseModel):
         """Canonical JSON (RFC 8785)."""
         return canonical(self.to_json())
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON, hex."""
+        """SHA-256 of the canonical JSON, hex. Computed once: the value never changes."""
         return digest(self.to_json())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        copy = super().model_copy(update=update, deep=deep)
+        for name in [name for name in copy.__dict__ if name not in type(self).model_fields]:
+            del copy.__dict__[name]  # what was computed of the former value
+        return copy
 
     def signed_bytes(self) -> bytes:
         """What a signature covers: the kind keeps a vote from being read as an opening."""

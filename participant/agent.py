@@ -76,7 +76,7 @@ class StudyLoop:
         if site.record.has_left(study):
             self.over = True
             return
-        task = site.client.task(study, self._cursor, wait)
+        task = site.client.task(study, self._cursor, wait, self.desk.known)
         if site.record.skip_if_lost(study, task.plan):
             self.desk.note("memory-lost", task.plan)
             self.desk.say("this site's record was lost: it sits out the attempt under way", logging.WARNING)

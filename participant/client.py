@@ -34,6 +34,7 @@ from participant.documents import (
     Study,
     Task,
     read,
+    read_kept,
 )
 from participant.session import Pause, Problem, Session
 
@@ -114,9 +115,12 @@ class Client:
         params = {"withdraw": "true"} if withdraw else {}
         self.session.request("DELETE", f"/v1/studies/{study}/membership", params=params)
 
-    def roster(self, study: UUID) -> Roster:
-        """The active members: candidates for the next plan."""
-        return self._get(Roster, f"/v1/studies/{study}/roster")
+    def roster(self, study: UUID, known: Roster | None = None) -> Roster:
+        """The active members: candidates for the next plan. The `known` one does not travel again."""
+        response = self.session.request("GET", f"/v1/studies/{study}/roster", params=_known(known))
+        if known is not None and response.status_code == HTTPStatus.NO_CONTENT:
+            return known
+        return read_kept(Roster, response.content)
 
     def former_members(self, study: UUID) -> list[Member]:
         """Members that left and still count, or may come to."""
@@ -126,11 +130,17 @@ class Client:
         study = approval.message.study
         self._send("PUT", f"/v1/studies/{study}/approval", "approval", approval, study)
 
-    def task(self, study: UUID, cursor: str | None, wait: float) -> Task:
-        """What the study asks of this site now; with the last answer's cursor, news within `wait` seconds."""
-        params = {"wait": f"{wait:g}"} if cursor is None else {"cursor": cursor, "wait": f"{wait:g}"}
+    def task(self, study: UUID, cursor: str | None, wait: float, known: Roster | None = None) -> Task:
+        """What the study asks of this site now; with the last answer's cursor, news within `wait` seconds.
+
+        The `known` roster does not travel again: whether the plan is of it, its digest in the plan says.
+        """
+        params = {"wait": f"{wait:g}"} | ({"cursor": cursor} if cursor is not None else {}) | _known(known)
         response = self.session.request("GET", f"/v1/studies/{study}/task", params=params, timeout=wait + _SLACK)
-        return read(TypeAdapter(Task), response.content)
+        task = read(TypeAdapter(Task), response.content)
+        if task.plan is not None and task.roster is None and known is not None and task.plan.roster == known.digest:
+            return task.model_copy(update={"roster": known})
+        return task
 
     def rounds(self, study: UUID) -> list[RoundRow]:
         return self._get(list[RoundRow], f"/v1/studies/{study}/rounds")
@@ -181,7 +191,7 @@ class Client:
         self._send_round("PUT", plan, "manifest", "manifest", manifest)
 
     def ballot(self, plan: Plan) -> Ballot:
-        return self._get(Ballot, f"{_round(plan)}/ballot")
+        return read_kept(Ballot, self.session.request("GET", f"{_round(plan)}/ballot").content)
 
     def key_part(self, plan: Plan, site: UUID, number: int, digest: str) -> bytes:
         """A contributor's key part.
@@ -335,6 +345,10 @@ class Client:
     def _send_round(self, method: str, plan: Plan, path: str, what: str, message: Message) -> None:
         self.witness(replace(_leaving(what, message, plan.study), round=plan.round, attempt=plan.attempt))
         self.session.request(method, f"{_round(plan)}/{path}", json=message.to_json())
+
+
+def _known(roster: Roster | None) -> dict[str, str]:
+    return {"known": roster.digest} if roster is not None else {}
 
 
 def _leaving(what: str, message: Message, study: UUID) -> Leaving:

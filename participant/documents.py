@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, cast
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -14,6 +15,18 @@ from crypto.plan import Plan, Roster, Weighting
 from crypto.wire import Digest, Signed
 
 T = TypeVar("T")
+_KEPT = 4
+
+
+def read_kept(kind: type[T], body: bytes) -> T:
+    """As `read`, of values that never change and come again and again: rosters, ballots. The last few are kept."""
+    key: Any = kind
+    return cast(T, _read_kept(key, body))
+
+
+@lru_cache(_KEPT)
+def _read_kept(kind: Any, body: bytes) -> Any:
+    return read(TypeAdapter(kind), body)
 
 
 def read(kind: TypeAdapter[T], body: bytes) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from crypto.wire import Digest
@@ -50,6 +51,12 @@ class StudyRecord(Database):
         self._write(
             "INSERT OR REPLACE INTO peers VALUES (?, ?, ?, ?)", str(study), str(site), fingerprint, self._clock()
         )
+
+    def approve_all(self, study: UUID, fingerprints: Mapping[UUID, str]) -> None:
+        """As `approve`, of several peers at once."""
+        with self._transaction():
+            for site, fingerprint in fingerprints.items():
+                self.approve(study, site, fingerprint)
 
     def approved(self, study: UUID) -> dict[UUID, str]:
         """Fingerprints by approved site."""

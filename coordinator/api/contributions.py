@@ -31,13 +31,14 @@ from coordinator.services import Services
 from coordinator.store import answers, carrying, contributions
 from coordinator.store.blobs import part_key
 from coordinator.store.contributions import Place
+from coordinator.store.kept import plan_of, roster_of
 from coordinator.store.tables import Round, Study
 from crypto.checks import check_manifest, key_part_count
 from crypto.ckks_public import check_key_part
 from crypto.errors import CryptoError, MalformedKeyPart
 from crypto.layout import Layout
 from crypto.manifest import Manifest
-from crypto.plan import Plan, Roster
+from crypto.plan import Plan
 from crypto.schemes import scheme
 from crypto.schemes.shares import check_sealed_share
 from crypto.wire import Signed
@@ -117,9 +118,8 @@ def fetch_key_part(
     def find(session: Session) -> Place:
         row = here.row(session)
         contributions.check_on_roster(row, site.id)
-        ballot = answers.shown_ballot(row)
+        listed = answers.in_ballot(row, contributor)
         place = Place(carrying.place_of(session, row, contributor), contributor, "key", number)
-        listed = any(entry.message.site == contributor for entry in ballot.manifests)
         if not listed or contributions.find_part(session, place) is None:
             raise NotFound("The ballot lists no such key part, or the attempt has ended and its parts are deleted.")
         _check_addressee(row, site.id, number)
@@ -131,8 +131,8 @@ def fetch_key_part(
 
 
 def _check_key_part(services: Services, row: Round, number: int, data: bytes) -> None:
-    plan = Plan.from_json(row.plan)
-    count, limit = key_part_count(plan, Roster.from_json(row.roster)), scheme(plan.scheme).key_part_limit(plan)
+    plan = plan_of(row)
+    count, limit = key_part_count(plan, roster_of(row)), scheme(plan.scheme).key_part_limit(plan)
     if number >= count or len(data) > limit:
         raise PartSize(
             f"A contribution under {plan.scheme} has {count} key parts, numbered from 0, of at most {limit} bytes; "
@@ -148,7 +148,7 @@ def _check_key_part(services: Services, row: Round, number: int, data: bytes) ->
 
 def _check_addressee(row: Round, site: UUID, number: int) -> None:
     """Shares are sealed to one member each: nobody else has any use for one."""
-    plan, roster = Plan.from_json(row.plan), Roster.from_json(row.roster)
+    plan, roster = plan_of(row), roster_of(row)
     if plan.scheme == "lwe-shamir" and (number >= len(roster.members) or roster.members[number].site != site):
         raise NotFound("This share is sealed to another member: fetch the one at this site's place in the roster.")
 
@@ -189,13 +189,13 @@ def _keep(services: Services, place: Place, data: bytes, digest: str) -> None:
 
 
 def _plan_and_layout(session: Session, row: Round) -> tuple[Plan, Layout]:
-    return Plan.from_json(row.plan), Layout.from_json(session.get_one(Study, row.study_id).layout)
+    return plan_of(row), Layout.from_json(session.get_one(Study, row.study_id).layout)
 
 
 def _verify(row: Round, site: UUID, manifest: Signed[Manifest]) -> None:
     if manifest.message.site != site:
         raise ManifestRefused("This manifest names another site than the one that sends it.")
     try:
-        check_manifest(manifest, Plan.from_json(row.plan), Roster.from_json(row.roster))
+        check_manifest(manifest, plan_of(row), roster_of(row))
     except CryptoError as error:
         raise ManifestRefused(f"This manifest is refused: {error}.") from error

@@ -30,11 +30,11 @@ from coordinator.errors import (
 from coordinator.store import answers, contributions, outcomes
 from coordinator.store.blobs import part_key
 from coordinator.store.contributions import Place
+from coordinator.store.kept import roster_of
 from coordinator.store.tables import Opening, Round, Study
 from crypto.errors import InvalidSignature
 from crypto.layout import Layout
 from crypto.outcome import Outcome, SealedAnswer
-from crypto.plan import Roster
 from crypto.wire import Signed
 
 router = APIRouter(prefix="/v1/studies/{study}/rounds/{round}/{attempt}", tags=["outcomes"])
@@ -92,7 +92,7 @@ def fetch_envelope(services: Serving, site: CallingSite, here: ThisAttempt, send
     def find(session: Session) -> str:
         row = here.row(session)
         contributions.check_on_roster(row, site.id)
-        members = Roster.from_json(row.roster).members
+        members = roster_of(row).members
         place = Place(row.id, sender, "sealed", number)
         answered = session.get(Opening, (row.id, sender)) is not None
         mine = number < len(members) and members[number].site == site.id
@@ -134,7 +134,7 @@ def show_outcomes(services: Serving, caller: AnyCaller, here: ThisAttempt) -> li
 
 
 def _check_size(row: Round, number: int, size: int) -> None:
-    members = len(Roster.from_json(row.roster).members)
+    members = len(roster_of(row).members)
     if number >= members or not 0 < size <= outcomes.ENVELOPE_BYTES:
         raise PartSize(
             f"An answer has envelopes 0 to {members - 1}, of at most {outcomes.ENVELOPE_BYTES} bytes; this is number "

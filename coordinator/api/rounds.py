@@ -33,14 +33,19 @@ async def task(
     study: UUID,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
     wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT, description="seconds")] = 0.0,
+    known: Annotated[str | None, Query(max_length=64, description="a roster's digest")] = None,
 ) -> Task:
-    """What this site has to do now. With the last answer's cursor it waits for another answer than that one."""
+    """What this site has to do now. With the last answer's cursor it waits for another answer than that one.
+
+    The plan's roster is left out if it is the known one.
+    """
     until = anyio.current_time() + wait
     while True:
         over = anyio.current_time() >= until or services.stopping.is_set() or await request.is_disconnected()
         found = await run_in_threadpool(_look, services, study, site.id, None if over else cursor)
         if found is not None:
-            return Task.model_validate(found)
+            same = found["plan"] is not None and found["plan"]["roster"] == known
+            return Task.model_validate(found | {"roster": None} if same else found)
         await anyio.sleep(max(0.0, min(services.settings.poll_seconds, until - anyio.current_time())))
 
 
@@ -83,6 +88,6 @@ def ballot(services: Serving, caller: AnyCaller, here: ThisAttempt) -> dict[str,
     """The Ballot, once the set of contributors is frozen and their parts are added up."""
 
     def look(session: Session) -> dict[str, Any]:
-        return answers.shown_ballot(seen(session, caller, here)).to_json()
+        return answers.ballot_json(seen(session, caller, here))
 
     return services.store.read("ballot", look)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
 from coordinator import model_files
@@ -117,10 +117,15 @@ def leave(
     services.store.run("leave", leave)
 
 
-@router.get("/{study}/roster", responses=refusals(NotFound))
-def candidates(services: Serving, caller: AnyCaller, study: UUID) -> dict[str, object]:
-    """A Roster of all active members: the candidates for the next plan."""
-    return services.store.read("roster", lambda session: memberships.roster(session, study).to_json())
+@router.get("/{study}/roster", responses=refusals(NotFound), response_model=None)
+def candidates(
+    services: Serving, caller: AnyCaller, study: UUID, known: Annotated[str | None, Query(max_length=64)] = None
+) -> Response:
+    """A Roster of all active members: the candidates for the next plan. 204 if it is the one of the known digest."""
+    roster = services.store.read("roster", lambda session: memberships.roster(session, study))
+    if roster.digest == known:
+        return Response(status_code=204)
+    return Response(roster.encode(), media_type="application/json")
 
 
 @router.get("/{study}/former-members", responses=refusals(NotFound, NotAMember))

@@ -19,9 +19,9 @@ from coordinator.errors import Conflict, DigestMismatch, DiskFull, NotAMember, N
 from coordinator.store import answers, contributions
 from coordinator.store.blobs import part_key, sum_key
 from coordinator.store.contributions import Place
+from coordinator.store.kept import plan_of
 from coordinator.store.tables import Round, Study
 from crypto.layout import Layout
-from crypto.plan import Plan
 from crypto.schemes import scheme
 
 router = APIRouter(prefix="/v1/studies/{study}/rounds/{round}/{attempt}", tags=["answers"])
@@ -35,7 +35,7 @@ def fetch_sum(services: Serving, site: CallingSite, here: ThisAttempt, number: N
         row = here.row(session)
         contributions.check_on_roster(row, site.id)
         answers.shown_ballot(row)
-        plan = Plan.from_json(row.plan)
+        plan = plan_of(row)
         if plan.scheme != "ckks" and plan.release != "members":
             raise NotFound("In this study the coordinator opens the sum: it serves none.")
         return sum_key(row.id, number)
@@ -75,7 +75,7 @@ def put_opened(services: Serving, site: CallingSite, here: ThisAttempt, number: 
 
 
 def _check_opened(row: Round, study: Study, number: int, size: int) -> None:
-    plan, layout = Plan.from_json(row.plan), Layout.from_json(study.layout)
+    plan, layout = plan_of(row), Layout.from_json(study.layout)
     if plan.scheme != "ckks":
         raise NotFound(f"Under {plan.scheme} an answer has no opened parts.")
     sizes = scheme(plan.scheme).opened_sizes(plan, layout)

@@ -130,6 +130,11 @@ class Desk:
         self._trainer: Trainer | None = None
         self._said: set[str] = set()
 
+    @property
+    def known(self) -> Roster | None:
+        """The members as they were listed last; the list is long where they are many, and mostly the same."""
+        return self.approved.members if self.approved is not None else None
+
     def trainer(self) -> Trainer:
         """Made when first needed: reading the cases takes a while."""
         if self._trainer is None:

@@ -30,7 +30,7 @@ def tend_peers(desk: Desk) -> Roster | None:
     None before it joined, and where the list has other keys under its name: what is sealed to those is not for it.
     """
     site = desk.site
-    roster = site.client.roster(desk.study.id)
+    roster = site.client.roster(desk.study.id, desk.known)
     try:
         _check_own(desk, roster)
     except (Refused, CryptoError) as error:
@@ -166,8 +166,7 @@ def _keep(desk: Desk, newcomers: Sequence[Member]) -> None:
     if not newcomers:
         return
     peers = {member.site: fingerprint(member) for member in newcomers}
-    for site, keys in peers.items():
-        desk.site.record.approve(desk.study.id, site, keys)
+    desk.site.record.approve_all(desk.study.id, peers)
     sites = [{"site": str(member.site), "name": member.name, "fingerprint": peers[member.site]} for member in newcomers]
     for start in range(0, len(sites), _AT_ONCE):
         desk.note("peers-approved", sites=sites[start : start + _AT_ONCE], how="auto")

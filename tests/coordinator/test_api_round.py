@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from safetensors.numpy import load
 
+from crypto.plan import Roster
+
 
 def run_round(world) -> None:
     for site in world.sites:
@@ -66,3 +68,17 @@ def test_the_last_attempt_is_told(world) -> None:
     assert (last["round"], last["attempt"], last["state"], last["reason"]) == (1, 1, "complete", None)
     assert sorted(last["contributors"]) == sorted(str(site.id) for site in world.sites)
     assert last["model"] == world.sites[0].ok("GET", world.study).json()["model"]
+
+
+def test_a_roster_that_is_known_does_not_travel_again(world) -> None:
+    world.begin()
+    one = world.sites[0]
+    task = one.task()
+    digest = task["plan"]["roster"]
+    assert Roster.from_json(task["roster"]).digest == digest
+    assert one.ok("GET", f"{world.study}/task?known={digest}").json() == task | {"roster": None}
+    assert one.ok("GET", f"{world.study}/task?known={'0' * 64}").json() == task
+    assert one.ok("GET", f"{world.study}/roster?known={digest}").status_code == 204
+    listed = one.ok("GET", f"{world.study}/roster?known={'0' * 64}")
+    assert listed.headers["content-type"] == "application/json"
+    assert Roster.from_json(listed.json()).digest == digest

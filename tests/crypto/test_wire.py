@@ -332,3 +332,18 @@ def test_one_kind_is_not_read_as_another(federation):
         Manifest.decode(Vote(ballot="12" * 32, site=SITE).encode())
     with pytest.raises(Malformed):
         Signed[Manifest].decode(federation.identities[SITE].sign(Vote(ballot="12" * 32, site=SITE)).encode())
+
+
+def test_a_changed_copy_has_a_digest_of_its_own(messages):
+    """A message computes its digest once; what was kept of it must not pass to a copy that says something else."""
+    plan = messages[0]
+    before = plan.digest
+    copy = plan.model_copy(update={"round": plan.round + 1})
+    assert copy.digest == sha256(copy.encode()) != before == plan.digest == plan.model_copy().digest
+
+
+def test_a_changed_copy_of_a_roster_lists_its_own_members(federation):
+    roster = federation.roster
+    assert roster.member(SITE) is not None
+    without = roster.model_copy(update={"members": tuple(each for each in roster.members if each.site != SITE)})
+    assert without.member(SITE) is None
