@@ -57,7 +57,7 @@ class Setting:
 SETTINGS = (
     Setting(
         "ucadi",
-        Cohort(Phantoms("ct", 16, SITES), 3, "source", shares=ucadi.SHARES, caps={"train": CTS, "validation": CTS}),
+        Cohort(Phantoms("ct", 16, SITES), 3, "source", shares=ucadi.HALF, caps={"train": CTS, "validation": CTS}),
         {**ucadi.SCALES["small"], **ROUNDS},
     ),
     Setting(

@@ -47,8 +47,8 @@ SHARES: Mapping[Split, float] = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 #: The published code takes all films in one batch, which of these few sets would leave as many steps as epochs.
 SCALES: Mapping[ScaleName, Mapping[str, Any]] = {
-    "small": {"input.size": [48, 48], "training.batch": 16},
-    "results": {"input.size": [96, 96], "training.batch": 16},
+    "small": {"input.size": [48, 48], "training.batch": 16, "federation.n_max": 64},
+    "results": {"input.size": [96, 96], "training.batch": 16, "federation.n_max": 64},
     "full": {},
 }
 PRETRAINING_CHANGES: Mapping[ScaleName, Mapping[str, Any]] = {

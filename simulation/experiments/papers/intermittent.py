@@ -31,9 +31,10 @@ MOVES: Mapping[int, tuple[Mapping[str, int], Mapping[str, int]]] = {
 }
 #: Centralised epochs: the poster names none; as many as the longest federation has rounds of one local epoch. Smaller
 #: batches make up for fewer films: with a handful of steps the running statistics of the norms are of no use.
+#: `n_max` is near the largest client's films, as it should be.
 SCALES: Mapping[ScaleName, Mapping[str, Any]] = {
-    "small": {"input.size": [48, 48], "training.batch": 8},
-    "results": {"input.size": [96, 96], "training.batch": 8},
+    "small": {"input.size": [48, 48], "training.batch": 8, "federation.n_max": 200},
+    "results": {"input.size": [96, 96], "training.batch": 8, "federation.n_max": 200},
     "full": {},
 }
 LEAD = (

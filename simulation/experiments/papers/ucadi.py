@@ -43,14 +43,19 @@ CASES: Mapping[ScaleName, tuple[int, int]] = {"small": (16, 10), "results": (40,
 #: its other classes for testing, which the paper could not: what a model calls COVID-19 there that is none.
 ABSENT = {"site-2": ("other-viral",), "site-3": ("other-viral",)}
 UNTRAINED = {NEW: ("healthy", "other-viral", "bacterial")}
-#: Phantoms cost little, so that more of them are held out than a hospital could spare.
-SHARES: Mapping[Split, float] = {"train": 0.5, "validation": 0.12, "test": 0.38}
+#: Phantoms cost little and training on them much, so that more of them are held out than a hospital could spare.
+HALF: Mapping[Split, float] = {"train": 0.5, "validation": 0.12, "test": 0.38}
+SHARES: Mapping[ScaleName, Mapping[Split, float]] = {
+    "small": HALF,
+    "results": {"train": 0.3, "validation": 0.1, "test": 0.6},
+    "full": HALF,
+}
 EPOCHS: Mapping[ScaleName, tuple[int, ...]] = {"small": (1, 2), "results": (1, 2, 4), "full": (1, 2, 4)}
 
 #: Blocks dropped pay in the 200 rounds that they were published for; a falling rate makes the last of few rounds good.
 SMALL = {
-    "input.size": [16, 32, 32],
-    "preprocessing.ct.subsets": 3,
+    "input.size": [12, 24, 24],
+    "preprocessing.ct.subsets": 1,
     "network.options.stem_drop": 0.0,
     "network.options.final_drop": 0.0,
     "training.batch": 4,
@@ -59,11 +64,11 @@ SMALL = {
     "training.class_weights": "none",
 }
 SCALES: Mapping[ScaleName, Mapping[str, Any]] = {
-    "small": {**SMALL, "input.size": [12, 24, 24], "preprocessing.ct.subsets": 1, "federation.rounds": 8},
-    "results": {**SMALL, "federation.rounds": 15},
+    "small": {**SMALL, "federation.rounds": 8},
+    "results": {**SMALL, "federation.rounds": 10},
     "full": {},
 }
-JOINED_ROUNDS: Mapping[ScaleName, int] = {"small": 4, "results": 8, "full": 30}
+JOINED_ROUNDS: Mapping[ScaleName, int] = {"small": 4, "results": 5, "full": 30}
 
 #: Sensitivity and specificity of the paper's six radiologists for COVID-19, from its text; their majority, their mean.
 READERS = (
@@ -95,8 +100,8 @@ def describe(scale: ScaleName) -> Experiment:
         paper=PAPER,
         lead=LEAD,
         data={
-            "hospitals": Cohort(hospitals, 4, "source", shares=SHARES, absent=ABSENT, untrained=UNTRAINED),
-            "severities": Cohort(Severities(graded), 3, "source", shares=SHARES),
+            "hospitals": Cohort(hospitals, 4, "source", shares=SHARES[scale], absent=ABSENT, untrained=UNTRAINED),
+            "severities": Cohort(Severities(graded), 3, "source", shares=SHARES[scale]),
         },
         arms=list(_arms(scale)),
         tables=[_areas(), _readers(), _joining(), _severities(), _folds()],
@@ -117,7 +122,7 @@ def _arms(scale: ScaleName) -> Iterator[Arm]:
     yield Arm(ALONE, "ucadi", "hospitals", "alone", changes, THREE)
     for number in EPOCHS[scale][1:]:
         more = {**changes, "training.local_epochs": number}
-        yield Arm(_of_epochs(number), "ucadi", "hospitals", changes=more, members=THREE)
+        yield Arm(_of_epochs(number), "ucadi", "hospitals", changes=more, members=THREE, once=scale == "results")
     joined = {**changes, "federation.rounds": JOINED_ROUNDS[scale]}
     dynamic = {**joined, "federation.weighting": "dynamic"}
     yield Arm(JOINED, "ucadi", "hospitals", changes=joined, start=FEDERATED)

@@ -37,20 +37,26 @@ ACCURACY = {1: "86.9 (83.5 in its text)", 2: "43.4", 3: "77.9", 4: "43.4"}
 COVID_CLASS = {1: ("100.0", "22.6"), 3: ("75.7", "90.3")}
 
 SCALES: Mapping[ScaleName, Mapping[str, Any]] = {
-    "small": {"input.size": [32, 32], "training.lr": 1e-4, "federation.rounds": 3},
-    "results": {"input.size": [64, 64], "training.lr": 1e-4},
+    "small": {"input.size": [32, 32], "training.lr": 1e-4, "federation.rounds": 3, "federation.n_max": 64},
+    "results": {
+        "input.size": [48, 48],
+        "training.lr": 1e-4,
+        "training.batch": 16,
+        "federation.rounds": 6,
+        "federation.n_max": 128,
+    },
     "full": {},
 }
 PRETRAINING_CHANGES: Mapping[ScaleName, Mapping[str, Any]] = {
     "small": {"federation.rounds": 3},
-    "results": {"federation.rounds": 12},
+    "results": {"federation.rounds": 8},
     "full": {},
 }
 CLASSES = ("normal", "pneumonia", COVID)
 #: COVIDxMINI has 200, 200 and 152 films to train on. Of the smaller sets here the largest balanced part is taken.
 MINI: Mapping[ScaleName, Caps] = {
     "small": {"train": dict.fromkeys(CLASSES, 24)},
-    "results": {"train": dict.fromkeys(CLASSES, 80)},
+    "results": {"train": dict.fromkeys(CLASSES, 60)},
     "full": COVIDX_MINI,
 }
 #: COVIDxPLUS is all there is.
