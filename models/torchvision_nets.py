@@ -70,8 +70,8 @@ class _Vgg16(nn.Module):
             nn.Linear(1024, classes),
         )
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if isinstance(module, nn.Conv2d):  # forward, as nothing norms: backward scores start near zero and stay
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
@@ -101,7 +101,7 @@ def _with_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
         padding=convolution.padding,  # type: ignore[arg-type]
         bias=convolution.bias is not None,
     )
-    nn.init.kaiming_normal_(replaced.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.kaiming_normal_(replaced.weight, mode="fan_in", nonlinearity="relu")
     if replaced.bias is not None:
         nn.init.zeros_(replaced.bias)
     return replaced

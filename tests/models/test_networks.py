@@ -74,6 +74,16 @@ def test_densenet3d_has_the_published_number_of_parameters() -> None:
     assert parameters(registry.build(load_recipe("ucadi-severity"))) == 726_972 - (120 + 1)
 
 
+def test_vgg16_scores_tell_films_apart_before_training() -> None:
+    """It has no norms: a start that shrinks what goes through leaves scores near zero, and nothing is learnt."""
+    torch.manual_seed(1)
+    network = registry.build(load_recipe("vgg16-transfer-all")).eval()
+    films = torch.rand(8, 1, 64, 64)
+    with torch.no_grad():
+        kept = network.features(films).square().mean() / films.square().mean()
+    assert 0.2 < float(kept) < 20
+
+
 def test_vgg16_has_the_published_convolutions_and_the_papers_head() -> None:
     network = registry.build(load_recipe("vgg16-transfer"))
     own_head = (7 * 7 * 512 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
