@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FUZZ_CASES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint bench fuzz mutants lock clean
+.PHONY: help demo test test-fast lint nightly bench fuzz mutants lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,15 @@ lint: $(STAMP)  ## ruff, mypy, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Some 15 minutes on two idle cores; the suite itself runs experiments on a few cases.
+EXPERIMENTS := ucadi fl-cxr intermittent vgg16-transfer chexnet-transfer
+DATA ?= ../shared/data
+
+nightly: $(STAMP) $(addprefix nightly-,$(EXPERIMENTS))  ## every paper's experiment at scale small, on the sets in DATA
+
+nightly-%: $(STAMP)
+	$(BIN)/pleura-simulate experiment $* --data $(DATA) --scale small --out runs/nightly/$*
 
 # The peers' packages must not meet ours: each has an environment of its own, from exact versions.
 PEERS := $(foreach peer,nvflare flower,.bench/$(peer)/.installed)

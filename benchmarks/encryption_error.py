@@ -41,7 +41,7 @@ from crypto.lanes import adapt_bounds
 from crypto.layout import Layout, named_counts
 from crypto.manifest import Ballot, Manifest
 from crypto.parameters import BUFFER_BOUND, CARRY_BOUND, LOSS_UNIT, PARAMETER_BOUND
-from crypto.plan import Carried, Member, Plan, Roster
+from crypto.plan import Carried, Member, Plan, Roster, asked
 from crypto.schemes import scheme
 from crypto.schemes.opening import open_ballot
 from crypto.schemes.weights import weight, weight_units
@@ -178,7 +178,7 @@ class Study:
         self._layout, self._first = first.layout, first.vector
         number = SITES.get(recipe.name, 3)
         self._sites = [Site(n, self._small, self._layout, folder) for n in range(number)]
-        self._asked = max(recipe.federation.minimum_contributors, math.ceil(recipe.federation.fraction * number))
+        self._asked = asked(recipe.federation.fraction, number, recipe.federation.minimum_contributors)
         self._roster = Roster(study=STUDY, members=tuple(site.member for site in self._sites))
         self._dealt = deal(self._sites[0].identity, self._sites[0].id, STUDY, 1, self._roster)
         self._public = PublicContext.load(self._dealt.public_context)

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 
 from crypto.layout import Counts
-from models.pooled import Interval, Roc, figures, roc_of_histograms
+from models.pooled import Interval, Roc, check_fields, figures, roc_of_histograms
 
-__all__ = ["BY_CLASS", "Roc", "at", "class_names", "in_words", "measures", "roc_curves"]
+__all__ = ["BY_CLASS", "Roc", "at", "check_fields", "class_names", "in_words", "measures", "roc_curves"]
 
 #: The measures that have one value a class, as `measures` names them, and what people call them.
 BY_CLASS: Final = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity"}

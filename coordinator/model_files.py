@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from coordinator.errors import ModelRefused
+from coordinator.metrics import check_fields
 from coordinator.store import audit, models
 from coordinator.store.blobs import READ_BYTES, Blobs, model_key
 from coordinator.store.database import Store
@@ -59,10 +60,12 @@ def _describe(metadata: Mapping[str, str]) -> Description:
         layout, recipe = parse(metadata["layout"].encode()), parse(metadata["recipe"].encode())
         if not isinstance(recipe, dict) or not isinstance(recipe.get("federation", {}), dict):
             raise ModelRefused("The recipe in the file's metadata is no JSON object.")
-        return Description(Layout.from_json(layout), recipe)
+        found = Layout.from_json(layout)
+        check_fields(found.counts)
+        return Description(found, recipe)
     except KeyError as error:
         raise ModelRefused(f"The file's metadata lack the {error.args[0]}.") from error
-    except Malformed as error:
+    except (Malformed, ValueError) as error:
         raise ModelRefused(f"The layout or the recipe in the file's metadata is malformed: {error}.") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from uuid import UUID
@@ -144,6 +145,11 @@ class Plan(Message):
 
 
 _LATER: Final = ("rate", "reference_loss", "carried", "origin")
+
+
+def asked(fraction: float, members: int, minimum: int) -> int:
+    """How many of a study's members a plan asks: that fraction of them, rounded up, never fewer than the minimum."""
+    return max(minimum, math.ceil(round(fraction * members, 6)))  # 0.55 x 20 is 11.000000000000002
 
 
 def draw(roster: Roster, number: int, attempt: int, size: int) -> tuple[UUID, ...]:

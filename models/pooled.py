@@ -32,6 +32,7 @@ __all__ = [
 
 Curve = NDArray[np.float64]
 
+_SHAPES: Final = "of C classes, cases and loss are one number each, confusion is [C, C] and scores is [C, 2, bins]"
 #: Logits between which bins lie: float32 probabilities reach from 1e-38 to 6e-8 below 1.
 _LOWEST, _HIGHEST = -87.5, 17.0
 #: Bins are even up to about this distance in logits from the class's even chance, and grow with it beyond.
@@ -53,6 +54,19 @@ def count_fields(classes: int, bins: int) -> tuple[CountField, ...]:
         CountField("confusion", (classes, classes)),
         CountField("scores", (classes, 2, bins)),
     )
+
+
+def check_fields(fields: Sequence[CountField]) -> None:
+    """Raise where fields have the names of `count_fields` and other shapes; any may lack, and others be there.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    shapes = {field.name: field.shape for field in fields}
+    classes, bins = shapes.get("confusion", shapes.get("scores", (2,)))[:1], shapes.get("scores", ())[-1:]
+    for field in count_fields(*classes or (0,), *bins or (0,)):
+        if shapes.get(field.name, field.shape) != field.shape:
+            raise ValueError(f"the counts {field.name} have the shape {list(shapes[field.name])}: {_SHAPES}")
 
 
 def score_edges(classes: int, bins: int) -> Curve:

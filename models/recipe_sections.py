@@ -109,7 +109,7 @@ class Augmentation(Section):
 
 
 class Plateau(Section):
-    """The learning rate times `factor` after `patience` rounds without a better pooled validation loss."""
+    """The learning rate times `factor` once more than `patience` rounds brought no better pooled validation loss."""
 
     factor: float = Field(gt=0, lt=1)
     patience: Whole

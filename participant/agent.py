@@ -14,20 +14,19 @@ from uuid import UUID
 
 from crypto.canonical import sha256
 from crypto.errors import CryptoError, Malformed
-from crypto.parameters import DEFAULT_MINIMUM_CONTRIBUTORS
 from crypto.plan import Plan, Roster
 from participant.client import LONGEST_WAIT
-from participant.documents import Study, Task
+from participant.documents import Task
 from participant.job import Job
-from participant.policy import Refused, recipe_name
+from participant.policy import Refused
 from participant.session import Patience, Problem, Unreachable
 from participant.steps.ballots import tend_ballot
-from participant.steps.carrying import COUNTS_ON
 from participant.steps.contribute import accept, contribute
 from participant.steps.desk import Desk, Site, code_of
 from participant.steps.endings import tend_endings
 from participant.steps.epochs import drop_old_keys, tend_key
 from participant.steps.members import Outcomes
+from participant.steps.membership import OVER, join
 from participant.steps.peers import tend_peers
 from participant.steps.sealed_models import SealedModels
 from participant.steps.spot_checks import check_base, tend_spot_checks
@@ -39,11 +38,6 @@ _AFTER_PROBLEM: Final = Patience(first=1.0)  # until a study is tried again afte
 _GRACE: Final = 3.0  # seconds a stopping agent waits for its threads; whatever is cut off resumes
 
 Until = Literal["stopped", "finished", "once"]
-_OVER: Final = ("finished", "stopped")
-_SMALL_SUMS: Final = (
-    "sums of {least} contributors are opened in this study. Where two contribute, each can subtract its own part and "
-    "learns the other's update and counts. To take no part in such sums: `minimum_contributors` = 3 in policy.toml"
-)
 
 
 class Stopping(Exception):
@@ -83,11 +77,11 @@ class StudyLoop:
         tend_endings(self.desk, task.last)
         tend_spot_checks(self.desk, task.last)
         drop_old_keys(self.desk, task)
-        if task.study_state not in _OVER:
+        if task.study_state not in OVER:
             self._tend_members(task)
         self._tend_round(task)
         self._cursor = task.cursor
-        self.over = task.study_state in _OVER and task.plan is None
+        self.over = task.study_state in OVER and task.plan is None
 
     @property
     def patience(self) -> float:
@@ -199,7 +193,7 @@ class Agent:
         for study in studies:
             if study.id not in self._loops:
                 try:
-                    desk = _join(site, study)
+                    desk = join(site, study)
                 except Problem as problem:
                     log.warning("not joining %s: %s", study.name, problem)
                     continue
@@ -256,38 +250,6 @@ def only_one(lock: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _join(site: Site, study: Study) -> Desk | None:
-    """Become a member, if the policy allows it, the study still takes sites, and nobody here left it."""
-    if site.record.has_left(study.id):
-        return None
-    least = study.minimum_contributors
-    try:
-        site.policy.check_study(recipe_name(study.recipe), study.scheme, least)
-        site.policy.check_release(study.release)
-        desk = Desk(site, study)
-        site.record.pin(study.id, study.recipe_digest, study.layout_digest, study.scheme, study.release)
-    except (Refused, CryptoError) as error:
-        if not site.record.refused(study.recipe_digest, f"study-{study.id}"):
-            log.warning("not joining %s: %s", study.name, error)
-            site.ledger.append("refusal", study=str(study.id), code="study", words=str(error))
-            site.record.keep_refusal(study.recipe_digest, f"study-{study.id}")
-        return None
-    if not study.member:
-        if study.state in _OVER:
-            return None
-        site.client.join(study.id)
-        desk.note("joined", name=study.name, recipe=study.recipe_digest, minimum_contributors=least)
-        desk.say(f"joined ({study.rounds} rounds, {desk.layout.size:,} values, {study.scheme})")
-        if least < DEFAULT_MINIMUM_CONTRIBUTORS:
-            words = _SMALL_SUMS.format(least=least)
-            desk.note("small-sums", minimum_contributors=least, words=words)
-            desk.say(words, logging.WARNING)
-        if study.carries:
-            desk.note("counts-on", words=COUNTS_ON)
-            desk.say(COUNTS_ON, logging.WARNING)
-    return desk
 
 
 def _explain(desk: Desk, error: Exception) -> None:

@@ -10,6 +10,7 @@ import typer
 from crypto.identity import Identity, PublicIdentity
 from crypto.plan import Member, Roster
 from participant.documents import Study
+from participant.steps import membership
 from participant.steps.desk import Desk, Site
 from participant.steps.peers import tend_peers, usable_identity, words_of_hex
 from participant.terminal import HomeOption, end, explained, home_of, line, opened_site, studies_of
@@ -51,7 +52,7 @@ def approve(
             end(f"{peer} is no member of {chosen.name}. Its other members: {names}.")
         for member in wanted:
             _ask(site, chosen, member, yes=yes, by_name=peer != "all")
-        tend_peers(Desk(site, chosen))  # tells the coordinator now; a running agent would within half a minute
+        tend_peers(Desk(site, chosen))  # tells the coordinator now; a running agent would within seconds
 
 
 def leave(
@@ -65,12 +66,7 @@ def leave(
     """Take part in a study no longer. The others go on with a new key; this site's are deleted."""
     with explained(), opened_site(context, home) as site:
         (chosen,) = studies_of(site, study)
-        site.record.leave(chosen.id)
-        site.client.leave(chosen.id, withdraw=withdraw)
-        withdrawn = True if withdraw else None
-        site.ledger.append("left", study=str(chosen.id), name=chosen.name, withdrawn=withdrawn)
-        for epoch in site.keyring.drop(chosen.id):
-            site.ledger.append("key-deleted", study=str(chosen.id), record=epoch)
+        membership.leave(site, chosen, withdraw=withdraw)
         line(f"Left {chosen.name}. To come back: pleura-participant join {shlex.quote(chosen.name)}")
         if chosen.carries:
             line(_after_leaving(chosen, withdrawn=withdraw))

@@ -128,6 +128,7 @@ def _start_worker(counters: Any, log: Path) -> None:
     _done = counters
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each of an agent's requests
 
 
 def _run(work: Callable[[J, Callable[[], None]], R], number: int, job: J) -> R:

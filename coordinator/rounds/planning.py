@@ -11,7 +11,7 @@ from uuid import UUID
 from coordinator.rounds.carrying import Leaver, lasting, select
 from coordinator.rounds.pace import EarlyStopping, Plateau, pace
 from crypto.parameters import K_LIMIT
-from crypto.plan import Member, Plan, Release, Roster, SchemeName, Weighting, draw
+from crypto.plan import Member, Plan, Release, Roster, SchemeName, Weighting, asked, draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,7 @@ def mutually_approved(candidates: Iterable[Candidate]) -> list[Candidate]:
 def _plan(view: StudyView, roster: Roster, now: float) -> Plan:
     study, size = view.settings, len(roster.members)
     number, attempt = _next_numbers(view.last)
-    asked = max(study.minimum_contributors, math.ceil(study.fraction * size))
-    expected = draw(roster, number, attempt, asked)
+    expected = draw(roster, number, attempt, asked(study.fraction, size, study.minimum_contributors))
     paced = pace(view.losses, study.plateau, study.early_stopping)
     kind: Literal["training", "evaluation"] = (
         "training" if view.completed < study.rounds and not paced.stop else "evaluation"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from typing import Any
 
 from crypto.exposure import may_carry
 from crypto.layout import Layout
-from crypto.plan import Plan
+from crypto.plan import Plan, asked
 from crypto.schemes.weights import weight, weight_units
 from models.recipe import Recipe
 from simulation.engine.values import Spec
@@ -17,8 +16,8 @@ from simulation.engine.values import Spec
 
 def drawn(recipe: Recipe, present: Sequence[str], seed: int, number: int) -> list[str]:
     """The sites that are asked for a round: the recipe's share of them, never fewer than its minimum."""
-    asked = max(recipe.federation.minimum_contributors, math.ceil(recipe.federation.fraction * len(present)))
-    return sorted(random.Random(f"{seed}/{number}").sample(sorted(present), min(asked, len(present))))
+    wanted = asked(recipe.federation.fraction, len(present), recipe.federation.minimum_contributors)
+    return sorted(random.Random(f"{seed}/{number}").sample(sorted(present), min(wanted, len(present))))
 
 
 def carried(spec: Spec, number: int) -> list[str]:

@@ -16,12 +16,12 @@ import httpx
 from crypto.canonical import check_digest
 from participant import setup
 from participant.agent import StudyLoop
-from participant.agent import _join as join_study
 from participant.documents import Study
 from participant.files import write_whole
 from participant.progress import Advance, Check
 from participant.session import Problem, SiteAuth
 from participant.settings import Config, Home
+from participant.steps import membership
 from participant.steps.desk import Approved, Desk, Site, TrainerFactory
 from simulation.engine.folder import local_model
 from simulation.engine.recorded import keeping
@@ -124,12 +124,7 @@ class Sites:
     def _leave(self, name: str) -> None:
         """Leave the study for good, as `pleura-participant leave` does."""
         desk = self._loop(name).desk
-        site, study = desk.site, desk.study
-        site.record.leave(study.id)
-        site.client.leave(study.id)
-        site.ledger.append("left", study=str(study.id), name=study.name)
-        for epoch in site.keyring.drop(study.id):
-            site.ledger.append("key-deleted", study=str(study.id), record=epoch)
+        membership.leave(desk.site, desk.study)
         self._close(name)
 
     def close(self) -> None:
@@ -172,7 +167,7 @@ class Sites:
 
     def _joined(self, name: str, site: Site) -> Desk:
         (study,) = site.client.studies()
-        desk = join_study(site, study)
+        desk = membership.join(site, study)
         if desk is None:
             raise ValueError(f"{name} does not join the study; the ledger at {site.timings.parent} says why")
         return desk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -59,6 +60,13 @@ def experiment(
     except KeyboardInterrupt:
         console.print(f"stopped; what is done is in {folder}, and the same command goes on from there")
         raise typer.Exit(130) from None
+    except BrokenProcessPool:
+        console.print(
+            "[bold red]failed:[/] a training was ended from outside, perhaps for want of memory: --workers 1 needs the "
+            f"least. What is done is in {folder}, and the same command goes on from there",
+            highlight=False,
+        )
+        raise typer.Exit(1) from None
     except (RecipeError, DataError, FileExistsError, FileNotFoundError, UnitsFailed) as error:
         console.print(f"[bold red]failed:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from None

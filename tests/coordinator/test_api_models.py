@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from crypto.canonical import sha256
+from crypto.layout import CountField, Layout, Tensor
 
 
 @pytest.fixture
@@ -46,6 +47,23 @@ def test_spoiled_models(world, upload, make_model, refused, name: str) -> None:
     refused(upload(make_model(**SPOILED[name])), 422, "model-refused")
     assert not list(world.services.settings.incoming.iterdir())
     assert not (world.services.settings.blobs / "models").exists()
+
+
+COUNTS = {
+    "confusion is no square": [("confusion", [2, 3]), ("scores", [2, 2, 8])],
+    "classes differ": [("confusion", [2, 2]), ("scores", [3, 2, 8])],
+    "scores without the others": [("confusion", [2, 2]), ("scores", [2, 8])],
+    "cases of each class": [("cases", [2])],
+    "confusion is one number": [("confusion", [])],
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_that_no_page_could_read(upload, make_model, refused, name: str) -> None:
+    counts = tuple(CountField(field, tuple(shape)) for field, shape in COUNTS[name])
+    layout = Layout((Tensor("weight", (3, 5), "parameter"),), counts)
+    document = refused(upload(make_model(layout)), 422, "model-refused")
+    assert "have the shape" in document["detail"]
 
 
 def test_a_missing_tensor(upload, make_model, refused) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from crypto import checks
 from crypto.errors import Malformed
-from crypto.plan import draw
+from crypto.plan import asked, draw
 
 
 def test_the_draw_is_the_order_of_hashes(federation) -> None:
@@ -38,3 +38,14 @@ def test_a_plan_that_picks_is_refused(federation) -> None:
         else:
             with pytest.raises(Malformed, match="its draw"):
                 checks.check_roster(picked, roster)
+
+
+def test_a_fraction_is_of_the_members_and_rounded_up() -> None:
+    """In floating point 0.55 x 20 is a little more than 11: no site is asked for that."""
+    assert [asked(0.55, 20, 3), asked(0.4, 5, 2), asked(0.41, 5, 2), asked(0.1, 5, 3), asked(1.0, 7, 3)] == [
+        11,
+        2,
+        3,
+        3,
+        7,
+    ]

@@ -184,6 +184,12 @@ def test_a_folder_that_can_be_shared(report: Report, tmp_path: Path) -> None:
     assert {path.stem for path in (tmp_path / "pictures").iterdir()} == {picture.key for picture in report.pictures}
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == {table.key for table in report.tables}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "pictures").iterdir())
+    text, tables = ((tmp_path / name).read_text() for name in ("report.md", "tables.md"))
+    assert all(f"pictures/{picture.key}.png" in text for picture in report.pictures)
+    assert "![" not in tables
+    assert [line for line in text.splitlines() if line[:1] == "|"] == [
+        line for line in tables.splitlines() if line[:1] == "|"
+    ]
 
 
 def test_two_tables_of_one_name_are_refused(report: Report, tmp_path: Path) -> None:

@@ -9,23 +9,29 @@ from collections.abc import Iterator, Sequence
 from simulation.experiments.report.document import Cell, Estimate, Part, Picture, Published, Report, Table
 
 
-def markdown_of(report: Report, pictures: str) -> str:
-    """GitHub's Markdown; the PNG files lie in the folder `pictures` beside it."""
+def markdown_of(report: Report, pictures: str | None = None) -> str:
+    """GitHub's Markdown.
+
+    Args:
+        pictures: the folder beside it where the PNG files lie; without it there are tables and no pictures, some of
+            which show patients' images.
+    """
     return "\n\n".join(_blocks(report, pictures)) + "\n"
 
 
-def _blocks(report: Report, pictures: str) -> Iterator[str]:
+def _blocks(report: Report, pictures: str | None) -> Iterator[str]:
     yield f"# {report.title}"
     yield from report.lead
     yield _grid(["", ""], [[name, value] for name, value in report.facts])
     for section in report.sections:
-        if section.parts:
+        parts = [part for part in section.parts if pictures is not None or not isinstance(part, Picture)]
+        if any(not isinstance(part, str) for part in parts):
             yield f"## {section.title}"
-            for part in section.parts:
+            for part in parts:
                 yield from _part(part, pictures)
 
 
-def _part(part: Part, pictures: str) -> Iterator[str]:
+def _part(part: Part, pictures: str | None) -> Iterator[str]:
     if isinstance(part, Picture):
         yield f"**{part.title}**\n\n![{part.words}]({pictures}/{part.key}.png)"
     elif isinstance(part, Table):

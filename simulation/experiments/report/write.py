@@ -9,11 +9,13 @@ from simulation.experiments.report.drawing import png
 from simulation.experiments.report.html import html_of
 from simulation.experiments.report.plain import csv_of, markdown_of
 
-PAGE, TEXT = "report.html", "report.md"
+PAGE, TEXT, TABLES = "report.html", "report.md", "tables.md"
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """report.html (all in one), report.md with pictures/*.png, and tables/*.csv. Returns the page.
+    """report.html (all in one), report.md with pictures/*.png, tables.md without any, and tables/*.csv.
+
+    Returns the page.
 
     Raises:
         ValueError: two tables or two pictures of one key.
@@ -27,6 +29,7 @@ def write_report(report: Report, folder: Path) -> Path:
     for picture in report.pictures:
         (folder / "pictures" / f"{picture.key}.png").write_bytes(png(picture.figure))
     (folder / TEXT).write_text(markdown_of(report, "pictures"), encoding="utf-8")
+    (folder / TABLES).write_text(markdown_of(report), encoding="utf-8")
     page = folder / PAGE
     page.write_text(html_of(report), encoding="utf-8")
     return page

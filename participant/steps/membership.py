@@ -1,0 +1,66 @@
+"""Becoming a member of a study, and ceasing to be one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from crypto.errors import CryptoError
+from crypto.parameters import DEFAULT_MINIMUM_CONTRIBUTORS
+from participant.documents import Study
+from participant.policy import Refused, recipe_name
+from participant.steps.carrying import COUNTS_ON
+from participant.steps.desk import Desk, Site
+
+log = logging.getLogger(__name__)
+
+OVER: Final = ("finished", "stopped")  # states that a study does not leave
+_SMALL_SUMS: Final = (
+    "sums of {least} contributors are opened in this study. Where two contribute, each can subtract its own part and "
+    "learns the other's update and counts. To take no part in such sums: `minimum_contributors` = 3 in policy.toml"
+)
+
+
+def join(site: Site, study: Study) -> Desk | None:
+    """Become a member, if the policy allows it, the study still takes sites, and nobody here left it."""
+    if site.record.has_left(study.id):
+        return None
+    least = study.minimum_contributors
+    try:
+        site.policy.check_study(recipe_name(study.recipe), study.scheme, least)
+        site.policy.check_release(study.release)
+        desk = Desk(site, study)
+        site.record.pin(study.id, study.recipe_digest, study.layout_digest, study.scheme, study.release)
+    except (Refused, CryptoError) as error:
+        if not site.record.refused(study.recipe_digest, f"study-{study.id}"):
+            log.warning("not joining %s: %s", study.name, error)
+            site.ledger.append("refusal", study=str(study.id), code="study", words=str(error))
+            site.record.keep_refusal(study.recipe_digest, f"study-{study.id}")
+        return None
+    if not study.member:
+        if study.state in OVER:
+            return None
+        site.client.join(study.id)
+        desk.note("joined", name=study.name, recipe=study.recipe_digest, minimum_contributors=least)
+        desk.say(f"joined ({study.rounds} rounds, {desk.layout.size:,} values, {study.scheme})")
+        if least < DEFAULT_MINIMUM_CONTRIBUTORS:
+            words = _SMALL_SUMS.format(least=least)
+            desk.note("small-sums", minimum_contributors=least, words=words)
+            desk.say(words, logging.WARNING)
+        if study.carries:
+            desk.note("counts-on", words=COUNTS_ON)
+            desk.say(COUNTS_ON, logging.WARNING)
+    return desk
+
+
+def leave(site: Site, study: Study, *, withdraw: bool = False) -> None:
+    """Take part no longer; the study's keys are deleted here, and the others go on with a new one.
+
+    Args:
+        withdraw: where sites that left still count, this one does not.
+    """
+    site.record.leave(study.id)
+    site.client.leave(study.id, withdraw=withdraw)
+    site.ledger.append("left", study=str(study.id), name=study.name, withdrawn=withdraw or None)
+    for epoch in site.keyring.drop(study.id):
+        site.ledger.append("key-deleted", study=str(study.id), record=epoch)
