@@ -30,11 +30,11 @@ MOVES: Mapping[int, tuple[Mapping[str, int], Mapping[str, int]]] = {
     10: ({"site-8": 3, "site-9": 5, "site-10": 6}, {"site-11": 4, "site-12": 6}),
 }
 #: Centralised epochs: the poster names none; as many as the longest federation has rounds of one local epoch. Smaller
-#: batches make up for fewer films: with a handful of steps the running statistics of the norms are of no use.
-#: `n_max` is near the largest client's films, as it should be.
+#: batches make up for fewer films: the running statistics of the norms need steps. At `results` a client takes as many
+#: a round as with the poster's 5,216 films in batches of 32. `n_max` is near the largest client's films, as it should.
 SCALES: Mapping[ScaleName, Mapping[str, Any]] = {
     "small": {"input.size": [48, 48], "training.batch": 8, "federation.n_max": 200},
-    "results": {"input.size": [96, 96], "training.batch": 8, "federation.n_max": 200},
+    "results": {"input.size": [64, 64], "training.batch": 2, "federation.n_max": 200},
     "full": {},
 }
 LEAD = (
