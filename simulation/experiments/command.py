@@ -25,6 +25,10 @@ def experiment(
         Literal["small", "results", "full"],
         typer.Option(help="small: minutes on 2 cores; results: hours; full: the recipes as published"),
     ] = "small",
+    division: Annotated[
+        str | None,
+        typer.Option(help="iid, source, skew[:SHARE], quantity[:RATIO] or dirichlet[:ALPHA] in place of the paper's"),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="repetitions; without it one at small, otherwise three")
     ] = None,
@@ -52,11 +56,16 @@ def experiment(
     from simulation.experiments.runner import Settings
 
     console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = out or Path("runs") / f"{name}-{scale}"
+    folder = out or Path("runs") / "-".join([name, scale, *([division.replace(":", "-")] if division else [])])
     repeated = seeds or (1 if scale == "small" else 3)
     settings = Settings(data, folder, repeated, scheme, engine, checkpoint, workers)
+    chosen = EXPERIMENTS[name](scale)
     try:
-        page = run_experiment(EXPERIMENTS[name](scale), settings, scale, console)
+        chosen = chosen if division is None else chosen.divided(division)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--division") from None
+    try:
+        page = run_experiment(chosen, settings, scale, console)
     except KeyboardInterrupt:
         console.print(f"stopped; what is done is in {folder}, and the same command goes on from there")
         raise typer.Exit(130) from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from operator import sub
 from typing import Any, Literal, TypeAlias
 
+from simulation.datasets import division_of
 from simulation.experiments.cohort import Cohort
 from simulation.experiments.results import Split, UnitResult
 
@@ -136,7 +137,10 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that is run and shown for one paper."""
+    """All that is run and shown for one paper.
+
+    division: how cases were divided among hospitals where that is not the experiment's own way; for the report's head.
+    """
 
     name: str
     title: str
@@ -147,6 +151,19 @@ class Experiment:
     tables: Sequence[PaperTable]
     groups: Sequence[Group]
     sweeps: Sequence[Sweep] = ()
+    division: str | None = None
 
     def arm(self, name: str) -> Arm:
         return next(arm for arm in self.arms if arm.name == name)
+
+    def divided(self, division: str) -> Experiment:
+        """The same with cases divided among hospitals in another way.
+
+        Raises:
+            ValueError: there is no such way, or its hospitals are what the experiment is about.
+        """
+        division_of(division)
+        if any(cohort.division == "source" for cohort in self.data.values()):
+            raise ValueError(f"the hospitals of {self.name} are its scanners: --division does not apply")
+        data = {name: replace(cohort, division=division) for name, cohort in self.data.items()}
+        return replace(self, data=data, division=division)

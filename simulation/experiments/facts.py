@@ -33,6 +33,7 @@ def facts_of(
 def command_of(experiment: Experiment, settings: Settings, scale: ScaleName, data_named: str | None) -> str:
     """The command line that runs it again."""
     parts = ["pleura-simulate experiment", experiment.name, *([f"--data {data_named}"] if data_named else [])]
+    parts += [f"--division {experiment.division}"] if experiment.division else []
     parts += [f"--scale {scale}", f"--seeds {settings.seeds}", f"--scheme {settings.scheme}"]
     parts += [f"--engine {settings.engine}"] if settings.engine != "local" else []
     parts += [f"--checkpoint {settings.checkpoint.name}"] if settings.checkpoint else []

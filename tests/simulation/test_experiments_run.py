@@ -21,6 +21,7 @@ from simulation.cli import app
 from simulation.datasets import CtShift, Phantoms
 from simulation.experiments.cohort import PANEL, SHEET, Cohort, Sources, settle
 from simulation.experiments.describe import Arm, Column, Experiment, Figure, Group, PaperTable, plaintext_twin
+from simulation.experiments.facts import command_of
 from simulation.experiments.federating import as_sites, curve_of
 from simulation.experiments.main import run_experiment
 from simulation.experiments.measures import accuracy
@@ -339,6 +340,24 @@ def test_the_command_explains_what_is_missing(tmp_path: Path) -> None:
     assert told.exit_code == 1
     assert "failed:" in told.output
     assert "nowhere" in told.output.replace("\n", "")
+
+
+def test_films_are_divided_as_wished(tmp_path: Path) -> None:
+    own, wished = EXPERIMENTS["fl-cxr"]("small"), EXPERIMENTS["fl-cxr"]("small").divided("dirichlet:0.5")
+    assert [cohort.division for cohort in wished.data.values()] == ["dirichlet:0.5"] * len(own.data)
+    settings = Settings(None, tmp_path, 1)
+    assert "--division dirichlet:0.5" in command_of(wished, settings, "small", None)
+    assert "--division" not in command_of(own, settings, "small", None)
+
+
+@pytest.mark.parametrize(("name", "division", "words"), [
+    ("fl-cxr", "by-moon", "no way of dividing cases is called 'by-moon'"),
+    ("ucadi", "iid", "hospitals of ucadi are its scanners"),
+])  # fmt: skip
+def test_a_division_that_cannot_be_is_explained(tmp_path: Path, name: str, division: str, words: str) -> None:
+    told = CliRunner().invoke(app, ["experiment", name, "--division", division, "--out", str(tmp_path / "run")])
+    assert told.exit_code == 2
+    assert words in " ".join(told.output.replace("│", " ").split())
 
 
 def test_one_bar_counts_the_steps_of_all_units_and_each_unit_ends_with_a_line() -> None:
