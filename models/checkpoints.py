@@ -84,7 +84,8 @@ def load_checkpoint(network: nn.Module, checkpoint: Checkpoint) -> Loaded:
 
     A head (the network's last layer) of another size is left fresh. A first convolution of three input channels is
     added up over them where the network has one: on a grey image, which repeats its values in all three, it does the
-    same. The values become the network's own type.
+    same. Weights that were trained with a mean and a deviation of their own for each channel see such an image a little
+    shifted, as recipes have one of each. The values become the network's own type.
 
     Raises:
         CheckpointError: nothing of the network is in the file, another tensor than the head has another shape (each is

@@ -110,12 +110,17 @@ def to_vector(model: nn.Module, layout: Layout) -> Vector:
 def load_vector(model: nn.Module, layout: Layout, vector: Vector) -> None:
     """Puts a vector's values into the model; what is not in the layout stays as it is, control variates go nowhere.
 
+    A running variance that an opened mean's error carried below 0 is 0: its root would be no number.
+
     Raises:
         LayoutMismatch: another type or size, a value that is not finite, or another network; the model is unchanged.
     """
     check_vector(layout, vector)
     for value, place in _shared(model, layout):
         value.copy_(torch.from_numpy(vector[place].copy()).reshape(value.shape))
+    for module in model.modules():
+        if isinstance(variance := getattr(module, "running_var", None), torch.Tensor):
+            variance.clamp_(min=0)
 
 
 def check_vector(layout: Layout, vector: Vector) -> None:

@@ -64,10 +64,17 @@ class ControlVariates:
 
     def put(self, vector: Vector, base: Vector, renewed: Mapping[str, Tensor], share: float) -> None:
         """Into a trained model's vector: c + share (new c_i - c_i), so that the update's mean over the sites that took
-        part is what changes the mean over all sites, of which they are that share."""
+        part is what changes the mean over all sites, of which they are that share.
+
+        Where all take part it is the new c_i, whose mean is the new c whatever c was: the published increments keep for
+        ever what c lacks of the mean once a site has joined, left or failed to deliver.
+        """
         for name, place in self._places.items():
-            change = (renewed[name] - self._own[name]).reshape(-1).numpy()
-            vector[place] = base[place] + share * change
+            if share == 1:
+                vector[place] = renewed[name].reshape(-1).numpy()
+            else:
+                change = (renewed[name] - self._own[name]).reshape(-1).numpy()
+                vector[place] = base[place] + share * change
 
     def _difference(self, name: str, base: Vector) -> Tensor:
         """c - c_i, where the parameter is."""

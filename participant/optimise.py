@@ -56,26 +56,29 @@ def optimizer_for(network: nn.Module, training: Training, lr: float) -> torch.op
 
 
 def class_weights(recipe: Recipe, cases: Sequence[int]) -> Tensor | None:
-    """Weight of each class in the cross entropy, shape (classes,); None where all are equal.
+    """Weight of each class in the cross entropy, shape (classes,); None where all are alike.
 
-    `cases`: training cases of each class. Balanced weights are N / (C n_k), and 0 for a class without any.
+    Over the site's training cases, of which there are `cases` of each class, weights are 1 on average. Balanced ones go
+    by 1 / n_k, and are 0 for a class without any.
     """
     wanted = recipe.training.class_weights
     if wanted == "none":
         return None
-    if wanted == "balanced":
-        total = sum(cases)
-        return torch.tensor([total / (len(cases) * count) if count else 0.0 for count in cases])
-    return torch.tensor(wanted)
+    weights = [1 / count if count else 0.0 for count in cases] if wanted == "balanced" else wanted
+    total = sum(weight * count for weight, count in zip(weights, cases, strict=True))
+    return torch.tensor([weight * sum(cases) / total if total else 0.0 for weight in weights])
 
 
 def weighted_loss(scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-    """Cross entropy of scores [n, classes], the mean weighted by class; 0 for a batch of nothing but weight 0."""
+    """The mean over the batch of each case's cross entropy times its class's weight; scores [n, classes].
+
+    Divided by the cases, as in Keras, and not by the batch's own weights, as in torch: there a case that is the only
+    one of weight 12 among eight counts for five.
+    """
     if weights is None:
         return functional.cross_entropy(scores, labels)
-    weights = weights.to(scores.device)
-    total = functional.cross_entropy(scores, labels, weight=weights, reduction="sum")
-    return total / weights[labels].sum().clamp(min=torch.finfo(weights.dtype).tiny)
+    total = functional.cross_entropy(scores, labels, weight=weights.to(scores.device), reduction="sum")
+    return total / len(labels)
 
 
 def frozen_norms(network: nn.Module, frozen: Sequence[str]) -> Iterator[nn.Module]:

@@ -162,11 +162,17 @@ def _update(
 ) -> NDArray[np.float32]:
     """What training added to the base model, with what clipping cut off before; float32 [layout.size].
 
-    Where sites that left still count, what it added to the study's first model, and nothing that would be summed twice.
+    Not of buffers: what a running mean lacks, the next round's training sees for itself, and added to that it would
+    carry the mean too far, and a variance below zero. Where sites that left still count, what it added to the study's
+    first model, and nothing that would be summed twice.
     """
     site = desk.site
     if plan.origin is None:
-        update = trained - base + site.sealed.residual(desk.study.id, desk.layout.size)
+        residual = site.sealed.residual(desk.study.id, desk.layout.size)
+        for tensor, place in desk.layout.slices():
+            if tensor.kind == "buffer":
+                residual[place] = 0
+        update = trained - base + residual
     else:
         update = trained - site.models.vector(site.client.pausing(job.pause), plan.origin, desk.layout)
     return update.astype(np.float32, copy=False)

@@ -72,14 +72,24 @@ def test_counts_go_into_the_layout() -> None:
 def test_the_round_trip_is_exact(make: type[nn.Module]) -> None:
     source, target = make(), make()
     with torch.no_grad():
-        for value in source.state_dict().values():
-            value.copy_(torch.randn(value.shape) * 3)
+        for name, value in source.state_dict().items():
+            drawn = torch.randn(value.shape) * 3
+            value.copy_(drawn.abs() if name.endswith("running_var") else drawn)
     layout = layout_of(source)
     before = local_state(target, layout)
     load_vector(target, layout, to_vector(source, layout))
     for name, value in target.state_dict().items():
         assert torch.equal(value, before[name] if name in before else source.state_dict()[name]), name
     assert np.array_equal(to_vector(target, layout), to_vector(source, layout))
+
+
+def test_a_variance_that_noise_carried_below_zero_is_zero() -> None:
+    target = Net()
+    vector = to_vector(target, LAYOUT)
+    vector[-4:] = [1, -1e-4, 2, -1]
+    load_vector(target, LAYOUT, vector)
+    assert target.norm.running_var.tolist() == [1, 0, 2, 0]
+    assert torch.isfinite(target.norm.eval()(torch.randn(2, 4, 3, 3))).all()
 
 
 def test_tensors_lie_in_c_order_whatever_their_memory_format() -> None:

@@ -139,6 +139,18 @@ def test_the_shared_variate_is_the_mean_of_all_sites_though_a_few_take_part() ->
         np.testing.assert_allclose(base[2:], np.mean([site.variate for site in sites], axis=0), atol=1e-4)
 
 
+@pytest.mark.parametrize("event", ["leaves", "joins", "fails once"])
+def test_scaffold_recovers_from_a_site_that(event: str) -> None:
+    sites, base = [Site(*each) for each in SITES[:3]], np.zeros(4, np.float32)
+    for number in range(300):
+        present = sites
+        if (event, number < 3) in (("leaves", False), ("joins", True)) or (event, number) == ("fails once", 3):
+            present = sites[:2]
+        base = np.mean([site.scaffold(base) for site in present], axis=0, dtype=np.float32)
+    curvature, target = (np.array([each[i] for each in SITES[: 2 if event == "leaves" else 3]]) for i in (0, 1))
+    np.testing.assert_allclose(base[:2], (curvature * target).sum(axis=0) / curvature.sum(axis=0), atol=1e-3)
+
+
 def test_the_variates_lie_behind_the_parameters_they_are_of() -> None:
     layout = layout_of(Quadratic(), scaffold=True)
     assert [tensor.name for tensor in layout.tensors] == [

@@ -243,17 +243,26 @@ def test_class_weights() -> None:
     assert class_weights(recipe(), [5, 5, 5]) is None
     balanced = class_weights(recipe(training__class_weights="balanced"), [6, 2, 0])
     assert balanced is not None
-    torch.testing.assert_close(balanced, torch.tensor([8 / 18, 8 / 6, 0.0]))
+    torch.testing.assert_close(balanced, torch.tensor([8 / 12, 8 / 4, 0.0]))
     given = class_weights(recipe(training__class_weights=[0.2, 0.4, 0.4]), [1, 1, 1])
     assert given is not None
-    torch.testing.assert_close(given, torch.tensor([0.2, 0.4, 0.4]))
+    torch.testing.assert_close(given, torch.tensor([0.6, 1.2, 1.2]))
+    rare = class_weights(recipe(training__class_weights=[1.0, 1.0, 12.0]), [50, 30, 2])
+    assert rare is not None
+    assert float(rare @ torch.tensor([50.0, 30.0, 2.0])) == pytest.approx(82), (
+        "1 on average: the rate keeps its meaning"
+    )
+    assert float(rare[2] / rare[0]) == pytest.approx(12)
+    assert class_weights(recipe(training__class_weights=[0.0, 0.0, 1.0]), [5, 5, 0]).tolist() == [0, 0, 0]
 
 
-def test_the_weighted_loss_is_the_usual_one_and_never_divides_by_nothing() -> None:
+def test_a_cases_weight_is_its_classs_whatever_else_is_in_the_batch() -> None:
     scores, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
     weights = torch.tensor([0.2, 0.0, 0.8])
-    usual = torch.nn.functional.cross_entropy(scores, labels, weight=weights)
-    torch.testing.assert_close(weighted_loss(scores, labels, weights), usual)
+    each = torch.nn.functional.cross_entropy(scores, labels, reduction="none") * weights[labels]
+    torch.testing.assert_close(weighted_loss(scores, labels, weights), each.mean())
+    halves = [weighted_loss(scores[part], labels[part], weights) for part in (slice(0, 2), slice(2, 6))]
+    torch.testing.assert_close((2 * halves[0] + 4 * halves[1]) / 6, each.mean())
     assert weighted_loss(scores[1:2], labels[1:2], weights) == 0
 
 
