@@ -15,6 +15,7 @@ from crypto.parameters import COUNT_LIMIT, LOSS_UNIT
 from torchmetrics.functional.classification import binary_auroc, multiclass_stat_scores
 
 from models.pooled import score_edges
+from models.statistics import log_odds
 
 __all__ = ["Metrics", "counts_of", "metrics_of"]
 
@@ -57,9 +58,10 @@ def counts_of(probabilities: Probabilities, labels: Labels, bins: int) -> list[i
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
     scores = np.zeros((classes, 2, bins), np.int64)
-    place = np.searchsorted(score_edges(classes, bins)[1:-1], probabilities, side="right")
+    edges = score_edges(classes, bins)[1:-1]
     for name in range(classes):
-        np.add.at(scores[name], ((labels != name).astype(np.int64), place[:, name]), 1)
+        places = np.searchsorted(edges, log_odds(probabilities, name), side="right")
+        np.add.at(scores[name], ((labels != name).astype(np.int64), places), 1)
     return [len(labels), loss, *confusion.ravel().tolist(), *scores.ravel().tolist()]
 
 
@@ -73,11 +75,10 @@ def metrics_of(probabilities: Probabilities, labels: Labels) -> Metrics:
     if len(labels) == 0:
         raise ValueError("there are no cases to evaluate")
     classes = probabilities.shape[1]
-    scores = torch.from_numpy(probabilities.astype(np.float64))
     truth = torch.from_numpy(labels.astype(np.int64))
     predicted = torch.from_numpy(probabilities.argmax(axis=1))
     tallies = multiclass_stat_scores(predicted, truth, num_classes=classes, average=None).tolist()
-    auc = tuple(_auc(scores[:, name], truth == name) for name in range(classes))
+    auc = tuple(_auc(log_odds(probabilities, name), truth == name) for name in range(classes))
     defined = [area for area in auc if area is not None]
     return Metrics(
         cases=len(labels),
@@ -90,10 +91,12 @@ def metrics_of(probabilities: Probabilities, labels: Labels) -> Metrics:
     )
 
 
-def _auc(scores: torch.Tensor, positive: torch.Tensor) -> float | None:
+def _auc(scores: NDArray[np.float64], positive: torch.Tensor) -> float | None:
     if positive.all() or not positive.any():
         return None
-    return float(binary_auroc(scores, positive.int()))
+    # As ranks within [0, 1), where torchmetrics takes scores as they are.
+    ranks = np.unique(scores, return_inverse=True)[1] / len(scores)
+    return float(binary_auroc(torch.from_numpy(ranks), positive.int()))
 
 
 def _share(right: int, wrong: int) -> float | None:

@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from crypto.layout import CountField, Counts, named_counts
 from crypto.parameters import LOSS_UNIT
@@ -33,8 +32,8 @@ __all__ = [
 Curve = NDArray[np.float64]
 
 _SHAPES: Final = "of C classes, cases and loss are one number each, confusion is [C, C] and scores is [C, 2, bins]"
-#: Logits between which bins lie: float32 probabilities reach from 1e-38 to 6e-8 below 1.
-_LOWEST, _HIGHEST = -87.5, 17.0
+#: Logits between which bins lie: float32 probabilities reach down to 1e-38, a class's own or those of the others.
+_LOWEST, _HIGHEST = -87.5, 87.5
 #: Bins are even up to about this distance in logits from the class's even chance, and grow with it beyond.
 _EVEN: Final = 0.2
 
@@ -45,8 +44,8 @@ def count_fields(classes: int, bins: int) -> tuple[CountField, ...]:
     - `cases` ()
     - `loss` (): summed cross entropy of the cases, unweighted, in thousandths
     - `confusion` (C, C): rows are the truth, columns the prediction
-    - `scores` (C, 2, B): histograms of each class's probability in the bins of `score_edges(C, B)`, first for the cases
-      of that class, then for all others
+    - `scores` (C, 2, B): histograms of each class's log-odds against the others in the bins of `score_edges(C, B)`,
+      first for the cases of that class, then for all others
     """
     return (
         CountField("cases", ()),
@@ -70,15 +69,17 @@ def check_fields(fields: Sequence[CountField]) -> None:
 
 
 def score_edges(classes: int, bins: int) -> Curve:
-    """The edges [bins + 1] of a score histogram's bins, rising from 0 to 1; a bin has its lower edge, not its upper.
+    """The edges [bins + 1] of a score histogram's bins, in logits, rising from -inf to inf; a bin has its lower edge,
+    not its upper.
 
-    Networks pile their scores up near 0 and 1, and a fresh one near 1/C: even bins would tie most pairs there. These
-    are even in the asinh of the distance in logits from 1/C: finest around it, and a constant share of it wide beyond.
+    Networks pile their probabilities up near 0 and 1, and a fresh one near 1/C: even bins would tie most pairs there.
+    These are even in the asinh of the distance in logits from 1/C: finest around it, and a constant share of it wide
+    beyond. They reach as far up as down, as `models.statistics.log_odds` does.
     """
     centre = -np.log(classes - 1)
     low, high = np.arcsinh((np.array([_LOWEST, _HIGHEST]) - centre) / _EVEN)
-    edges: Curve = expit(centre + _EVEN * np.sinh(np.linspace(low, high, bins + 1)))
-    edges[[0, -1]] = 0, 1
+    edges: Curve = centre + _EVEN * np.sinh(np.linspace(low, high, bins + 1))
+    edges[[0, -1]] = -np.inf, np.inf
     return edges
 
 

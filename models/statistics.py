@@ -1,6 +1,6 @@
 """How sure a figure is: confidence intervals, and paired tests of two models on the same cases. No torch here.
 
-Scores are ranked only, so raw probabilities and the bins of a histogram are treated alike: a histogram's bin is a tie.
+Scores are ranked only, so log-odds and the bins of a histogram are treated alike: a histogram's bin is a tie.
 Where a patient has several cases, the functions that take `patients` treat the patient as the unit that was sampled.
 """
 
@@ -22,6 +22,7 @@ Patients: TypeAlias = ArrayLike
 
 LEVEL: Final = 0.95
 _NO_SPREAD: Final = 1e-18  # a variance below this is rounding
+_NO_DEVIATION: Final = 1e-12  # of figures over seeds: below this it is, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,18 @@ def mcnemar(first: Flags, second: Flags, level: float = LEVEL) -> Difference | N
 
 
 # --- areas under the ROC curve
+
+
+def log_odds(probabilities: NDArray[np.floating], name: int) -> NDArray[np.float64]:
+    """How likely class `name` is against all others, [n] of probabilities [n, C], in logits; certainty is infinite.
+
+    What scores are ranked by: single precision resolves 1e-38 near 0 and only 6e-8 below 1, so that the probabilities
+    themselves tie where a model is sure of the class, though those of the other classes still tell.
+    """
+    others = np.delete(probabilities, name, axis=-1).sum(axis=-1, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        found: NDArray[np.float64] = np.log(probabilities[..., name].astype(np.float64)) - np.log(others)
+    return found
 
 
 def tallied(scores: NDArray[np.floating], positive: Flags) -> tuple[Counts, Counts]:
@@ -211,15 +224,19 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(mean, mean - quantile * error, mean + quantile * error)
 
 
-def mean_difference(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Difference:
+def mean_difference(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Difference | None:
     """The mean difference of figures of the same seeds, seed by seed, with Student's interval and paired t-test.
+
+    None where all seeds have the same difference, other than 0: nothing varies, so that nothing can be tested.
 
     Raises:
         ValueError: fewer than two seeds, or not as many on both sides.
     """
     apart = [one - other for one, other in zip(first, second, strict=True)]
     mean, error, quantile = _student(apart, level)
-    p = 2 * float(stdtr(len(apart) - 1, -abs(mean) / error)) if error else float(mean == 0)
+    if error < _NO_DEVIATION:
+        return Difference(0.0, 0.0, 0.0, 1.0) if abs(mean) < _NO_DEVIATION else None
+    p = 2 * float(stdtr(len(apart) - 1, -abs(mean) / error))
     return Difference(mean, mean - quantile * error, mean + quantile * error, p)
 
 

@@ -30,6 +30,19 @@ class StudyRecord(Database):
             words = f"it is {scheme}, release {release} now; this site joined it as {known[2]}, release {known[3]}"
         raise Refused("study-changed", f"{words}: ask the operator for a new study")
 
+    def pin_minimum(self, study: UUID, contributors: int) -> None:
+        """Remember of how many contributors sums are opened at least, as when this site first met the study.
+
+        Raises:
+            Refused: fewer now: it joined for sums in which more hide it.
+        """
+        with self._transaction():
+            self._write("INSERT OR IGNORE INTO minimums VALUES (?, ?)", str(study), contributors)
+            known = int(self._one("SELECT contributors FROM minimums WHERE study = ?", str(study)))
+        if contributors < known:
+            words = f"it opens sums of {contributors} contributors now; this site joined it for {known} or more"
+            raise Refused("study-changed", f"{words}: ask the operator for a new study")
+
     # --- key epochs
 
     def keep_epoch(self, study: UUID, number: int, record: Digest) -> None:

@@ -16,7 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -110,6 +110,8 @@ class Trainer:
         checkpoints: folder of the files that a recipe may name: pretrained weights, own networks.
         device: "auto", "cpu", "cuda" or "mps".
         threads: how many CPU threads torch may use; None leaves it to torch.
+        continuous: the optimiser goes on from round to round, as where one place trains by itself. In a federation it
+            starts anew with each mean, which it has not led to. Only this object knows how far it got.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Trainer:
         checkpoints: Path | None = None,
         device: str = "auto",
         threads: int | None = None,
+        continuous: bool = False,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -132,6 +135,9 @@ class Trainer:
         self._kept = state_dir / LOCAL_STATE
         self._fabric = _fabric(recipe, device)
         self._weights = class_weights(recipe, cases.training.class_counts)
+        self._continuous = continuous
+        self._moments: dict[str, Any] | None = None  # of the optimiser, after the last round that counts
+        self._new_moments: dict[str, Any] | None = None
 
     @property
     def samples(self) -> int:
@@ -151,6 +157,8 @@ class Trainer:
         with _seeded(seed):
             optimizer = optimizer_for(network, self.recipe.training, lr)
             model, optimizer = self._fabric.setup(network, optimizer)
+            if self._moments is not None:
+                _go_on(optimizer, self._moments, lr)
             model.train()
             for norm in frozen_norms(network, self.recipe.network.frozen):
                 norm.eval()
@@ -159,6 +167,7 @@ class Trainer:
             for inputs, labels in self._training_batches(seed):
                 losses.append(self._step(model, optimizer, inputs, labels, [*proximal, *variates]))
                 progress(len(losses), self.steps)
+        self._new_moments = optimizer.state_dict() if self._continuous else None
         vector, renewed = to_vector(network, layout), {}
         for each in variates:
             renewed = each.renewed(len(losses), lr)
@@ -171,6 +180,7 @@ class Trainer:
         """Start the next round with what this one left at the site, as it counts."""
         self._kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self._kept, result.state)
+        self._moments = self._new_moments
 
     @property
     def steps(self) -> int:
@@ -265,6 +275,13 @@ def _fabric(recipe: Recipe, device: str) -> Fabric:
     fabric = Fabric(accelerator=device, devices=1)
     precision = precision_for(recipe, fabric.device)
     return fabric if precision == "32-true" else Fabric(accelerator=device, devices=1, precision=precision)
+
+
+def _go_on(optimizer: torch.optim.Optimizer, moments: dict[str, Any], lr: float) -> None:
+    """Take over an earlier optimiser's state; the rate is the round's own."""
+    optimizer.load_state_dict(moments)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
 
 
 @contextmanager

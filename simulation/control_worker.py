@@ -27,7 +27,7 @@ def work(job: Job, advance: Callable[[], None]) -> Outcome:
     curve: list[tuple[int, float]] = []
     if job.rounds:
         trained_on = CaseData.joined([cases[name] for name in job.trained_on])
-        trainer = Trainer(saved.recipe, trained_on, job.state_dir, job.seed)
+        trainer = Trainer(saved.recipe, trained_on, job.state_dir, job.seed, continuous=True)
         for number, result in enumerate(train_rounds(trainer, saved, job.rounds), 1):
             vector = result.vector
             log.info("%s: round %d of %d, loss %.3f, %.1f s", job.name, number, job.rounds, result.loss, result.seconds)

@@ -1,6 +1,7 @@
 """The other trainings that a federation is compared with: each hospital alone, and all data in one place.
 
-Same first model, same number of rounds of the same local epochs, same settings; only the averaging is left out.
+Same first model, same number of rounds of the same local epochs, same settings; only the averaging is left out, and the
+optimiser goes on from round to round, which it cannot where others' updates come between.
 They run in processes of this machine, one core each.
 """
 

@@ -28,6 +28,7 @@ from models.statistics import (
     Patients,
     delong_test,
     holm,
+    log_odds,
     mcnemar,
     mean_difference,
     mean_interval,
@@ -60,7 +61,7 @@ def auc_question(classes: Sequence[str], name: str) -> Question:
     number = classes.index(name)
 
     def exact(first: Probabilities, second: Probabilities, labels: Labels) -> Difference | None:
-        return delong_test(first[:, number], second[:, number], labels == number)
+        return delong_test(log_odds(first, number), log_odds(second, number), labels == number)
 
     return Question(f"AUC of {name}", auc_of(number), exact, "DeLong's test")
 
@@ -167,6 +168,8 @@ def compare_seeds(
 ) -> tuple[Comparison, ...]:
     """`first` against every other training by a figure of the same seeds, in the same order, with a paired t-test.
 
+    One whose difference is the same at all seeds, and not 0, is left out.
+
     Raises:
         ValueError: fewer than two seeds, not as many everywhere, or none called `first`.
     """
@@ -178,12 +181,12 @@ def compare_seeds(
             second,
             mean_interval(values[first]),
             mean_interval(values[second]),
-            difference := mean_difference(values[first], values[second]),
+            difference,
             f"paired t-test over {len(values[first])} seeds",
             difference.p,
         )
         for second in values
-        if second != first
+        if second != first and (difference := mean_difference(values[first], values[second])) is not None
     ]
     return adjusted(found)
 

@@ -46,12 +46,14 @@ def lasting(leavers: Iterable[Leaver], minimum: int) -> list[Leaver]:
     return [leaver for leaver in leavers if leaver.barred is None and may_carry(leaver.exposure, minimum)]
 
 
-def select(leavers: Iterable[Leaver], roster: Roster, room: int, minimum: int) -> Selection:
-    """As many as there is room for and some member of the roster can open, all of them.
+def select(leavers: Iterable[Leaver], roster: Roster, room: int, minimum: int, ever: int = 0) -> Selection:
+    """As many as there is room for and some member of the roster can open, all of them; none for a roster of half of
+    those that ever were members, carried ones apart, or fewer, as sites refuse that (docs/decisions/0009).
 
     Args:
         room: contributions that the plan admits beside the fresh ones.
         minimum: fewest fresh ones.
+        ever: sites that were members at any time.
     """
     openers = frozenset(member.site for member in roster.members)
     carried: list[Carried] = []
@@ -63,6 +65,9 @@ def select(leavers: Iterable[Leaver], roster: Roster, room: int, minimum: int) -
             continue
         openers &= leaver.holders
         carried.append(leaver.carried)
+    if carried and 2 * len(roster.members) <= ever - len(carried):
+        dropped |= {each.member.site: f"{len(roster.members)} members are half or fewer of {ever}" for each in carried}
+        carried = []
     return Selection(tuple(carried), dropped)
 
 

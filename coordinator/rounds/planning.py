@@ -69,7 +69,8 @@ class Settings:
 @dataclass(frozen=True, slots=True)
 class StudyView:
     """A running study without an active attempt. `losses`: pooled validation losses of its completed training rounds,
-    oldest first, those that are known. `leavers`: sites that left and may still count."""
+    oldest first, those that are known. `leavers`: sites that left and may still count. `ever`: how many sites were
+    members at any time."""
 
     id: UUID
     settings: Settings
@@ -81,6 +82,7 @@ class StudyView:
     epoch: KeyEpoch | None
     losses: tuple[float, ...] = ()
     leavers: tuple[Leaver, ...] = ()
+    ever: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def _plan(view: StudyView, roster: Roster, now: float) -> Plan:
         "training" if view.completed < study.rounds and not paced.stop else "evaluation"
     )
     k_max = len(expected) if study.origin is None else study.k_max  # room for more would cost bits of every lane
-    selection = select(view.leavers, roster, k_max - len(expected), study.minimum_contributors)
+    selection = select(view.leavers, roster, k_max - len(expected), study.minimum_contributors, view.ever)
     known = view.losses[-1:] if study.weighting == "dynamic" else ()
     return Plan(
         study=view.id,

@@ -203,5 +203,12 @@ def _listed(row: Round) -> set[str]:
 
 
 def _holders(session: Session, record: str) -> frozenset[UUID]:
+    """Sites that were given a key and still have it, as far as is known here: who left, or lost its keys, after the
+    key was replaced, and came back, was not given it again."""
     epoch = session.scalar(select(Epoch).where(Epoch.record_digest == record))
-    return frozenset(epochs.holders(session, epoch)) if epoch is not None else frozenset()
+    if epoch is None:
+        return frozenset()
+    since = select(Site.id).join(Membership, Membership.site_id == Site.id).where(Membership.study_id == epoch.study_id)
+    if epoch.retired is not None:
+        since = since.where(Membership.joined <= epoch.retired, Site.enrolled <= epoch.retired)
+    return frozenset(epochs.holders(session, epoch)) & frozenset(session.scalars(since))

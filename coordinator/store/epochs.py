@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from coordinator.errors import Conflict, EpochExists, MessageRefused, NotFound
 from coordinator.rounds.planning import mutually_approved
 from coordinator.store import audit, key_blobs, memberships, tables
-from coordinator.store.tables import Approval, Epoch, Site, Study
+from coordinator.store.tables import Approval, Epoch, Round, Site, Study
 from crypto.epoch import EpochRecord, WrapAddition
 from crypto.identity import PublicIdentity, verify
 from crypto.wire import Signed
@@ -217,7 +217,15 @@ def publish(
     )
     detail = {"study": str(study.id), "epoch": record.epoch, "record": record.digest, "wraps": len(record.wraps)}
     audit.append(session, now, f"site:{site.id}", "epoch.dealt", detail)
-    return key_blobs.forget_others(session, study.id, listed)
+    return key_blobs.forget_others(session, study.id, [*listed, *_in_use(session, study.id)])
+
+
+def _in_use(session: Session, study: UUID) -> list[str]:
+    """The public context that the attempt under way was planned with: it is encrypted under until that ends."""
+    states = ("collecting", "aggregating", "opening")
+    active = session.scalar(select(Round).where(Round.study_id == study, Round.state.in_(states)))
+    digest = active.plan["epoch"] if active is not None else None
+    return list(session.scalars(select(Epoch.context_digest).where(Epoch.record_digest == digest)))
 
 
 def extend(session: Session, study: Study, site: Site, signed: Signed[WrapAddition], now: float) -> None:

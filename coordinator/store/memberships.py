@@ -38,6 +38,12 @@ def seen(session: Session, study: UUID) -> list[tuple[UUID, float]]:
     return sorted(((site, last_seen) for site, last_seen in rows), key=lambda pair: pair[0].bytes)
 
 
+def ever(session: Session, study: UUID) -> int:
+    """How many sites were members at any time."""
+    query = select(func.count()).select_from(Membership).where(Membership.study_id == study)
+    return session.scalar(query) or 0
+
+
 def ids(session: Session, study: UUID) -> list[str]:
     """Active members, as the database writes their ids."""
     query = select(type_coerce(Site.id, String)).join(Membership, Membership.site_id == Site.id)

@@ -86,6 +86,7 @@ def study_view(session: Session, study_id: UUID) -> StudyView | None:
         epoch=_epoch(session, study_id),
         losses=_losses(session, study_id),
         leavers=tuple(leavers),
+        ever=memberships.ever(session, study.id) if leavers else 0,
     )
 
 

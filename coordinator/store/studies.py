@@ -43,6 +43,7 @@ _MOVES: Final[Mapping[Action, tuple[frozenset[str], tables.StudyState]]] = Mappi
     }
 )
 _OPEN_TO_MEMBERS: Final = frozenset({"draft", "running", "paused"})
+_PREFIX: Final = 6  # characters of an id that may stand for it; fewer are a slip, and stopping a study is for good
 _K_DEFAULT: Final = 64  # room for most federations; a smaller one loses no accuracy that a model would notice
 _ROUNDS_DEFAULT: Final = 10
 _DYNAMIC_LEAST: Final = 4  # a dynamic weight may be a quarter of what samples give, in whole units of 1 / n_max
@@ -198,16 +199,22 @@ def get(session: Session, study: UUID) -> Study:
 
 
 def by_reference(session: Session, reference: str) -> Study:
-    """The study of a name, an id, or an id's first characters if they fit one only.
+    """The study of a name, an id, or an id's first characters, six or more, if they fit one only.
 
     Raises:
         NotFound: none, or more than one.
     """
-    found = [study for study in everyone(session) if reference == study.name or str(study.id).startswith(reference)]
+    begins = len(reference) >= _PREFIX
+    found = [
+        study
+        for study in everyone(session)
+        if reference in (study.name, str(study.id)) or (begins and str(study.id).startswith(reference))
+    ]
     exact = [study for study in found if reference in (study.name, str(study.id))]
     if len(exact or found) != 1:
         many = "More than one study begins" if found else "There is no study whose name is, or whose id begins,"
-        raise NotFound(f"{many} with {reference!r}. `pleura-coordinator study list` shows them all.")
+        short = "" if begins or not reference else f" Of an id, give {_PREFIX} characters or more."
+        raise NotFound(f"{many} with {reference!r}.{short} `pleura-coordinator study list` shows them all.")
     return (exact or found)[0]
 
 

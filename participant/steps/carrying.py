@@ -7,7 +7,7 @@ from uuid import UUID
 
 from crypto.exposure import may_carry
 from crypto.parameters import CARRY_LIMIT
-from crypto.plan import Carried, Plan
+from crypto.plan import Carried, Plan, Roster
 from participant.documents import RoundRow
 from participant.policy import Refused
 from participant.steps.desk import Desk
@@ -20,7 +20,7 @@ COUNTS_ON: Final = (
 )
 
 
-def check_carried(desk: Desk, plan: Plan) -> None:
+def check_carried(desk: Desk, plan: Plan, roster: Roster) -> None:
     """Raise unless the plan's updates are relative to what they always were, and each carried contribution may be.
 
     Raises:
@@ -34,6 +34,7 @@ def check_carried(desk: Desk, plan: Plan) -> None:
     if plan.origin != desk.study.first_model:
         raise Refused("origin-changed", "the plan's updates are relative to another model than the study's first one")
     desk.site.record.keep_origin(plan)
+    _check_majority(desk, plan, roster)
     for carried in plan.carried:
         check_approved(desk, carried.member, "is carried")
         _check_last(desk, carried)
@@ -43,6 +44,22 @@ def check_carried(desk: Desk, plan: Plan) -> None:
 def names(plan: Plan) -> str:
     """For people: whose contributions are carried."""
     return ", ".join(carried.member.name for carried in plan.carried)
+
+
+def _check_majority(desk: Desk, plan: Plan, roster: Roster) -> None:
+    """Raise unless a plan that carries is for more than half of whom this site ever approved, itself included, apart
+    from those carried.
+
+    Each site counts the sums that it was shown. Of small rosters a coordinator could make many that hardly meet, and
+    have each one's majority open another sum: all of them together would pass any limit.
+    """
+    known = {desk.site.me, *desk.site.record.approved(desk.study.id)} - {each.member.site for each in plan.carried}
+    if plan.carried and 2 * len(roster.members) <= len(known):
+        words = (
+            f"{names(plan)} left and counts, and the plan is for {len(roster.members)} sites of the {len(known)} that "
+            "were ever approved here: others could open other sums meanwhile, uncounted here"
+        )
+        raise Refused("carried-by-few", words)
 
 
 def _check_exposure(desk: Desk, plan: Plan, carried: Carried) -> None:

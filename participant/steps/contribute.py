@@ -43,7 +43,7 @@ def accept(desk: Desk, plan: Plan, roster: Roster) -> bool:
         site.policy.check_plan(plan, desk.study.recipe)
         check_terms(desk, plan)
         check_plan_key(desk, plan)
-        check_carried(desk, plan)
+        check_carried(desk, plan, roster)
         site.record.accept(plan)
     except (Refused, CryptoError) as error:
         desk.refuse(error, plan.digest, "plan", plan)
@@ -76,7 +76,8 @@ def contribute(desk: Desk, plan: Plan, roster: Roster, job: Job) -> None:
         stored = desk.site.sealed.find(plan) or _make(desk, plan, roster, job)
         _upload(desk, plan, stored, job)
     except Cancelled:
-        desk.say(f"round {plan.round}, attempt {plan.attempt}: stopped; the round closed or the agent ends")
+        why = "the round closed, the site left or the agent ends"
+        desk.say(f"round {plan.round}, attempt {plan.attempt}: stopped; {why}")
     except (Refused, CryptoError) as error:
         desk.refuse(error, plan.digest, "plan", plan)
     except Problem as problem:
@@ -97,6 +98,7 @@ def _make(desk: Desk, plan: Plan, roster: Roster, job: Job) -> StoredContributio
     try:
         base = site.models.vector(site.client.pausing(job.pause), plan.base_model, desk.layout)
         work = _train(desk, plan, roster, base, job)
+        _check_wanted(desk, job)
         share_evaluation(desk, plan, work.counts, job)
         start = time.perf_counter()
         to = site.keyring.public(plan.study, plan.epoch) if plan.epoch is not None else Recipients(roster, site.me)
@@ -178,6 +180,18 @@ def _update(
     return update.astype(np.float32, copy=False)
 
 
+def _check_wanted(desk: Desk, job: Job) -> None:
+    """Raise unless the contribution is still wanted, by the round and by this hospital: a person may have left the
+    study in another process.
+
+    Raises:
+        Cancelled: it is not.
+    """
+    job.check()
+    if desk.site.record.has_left(desk.study.id):
+        raise Cancelled
+
+
 def _upload(desk: Desk, plan: Plan, stored: StoredContribution, job: Job) -> None:
     """Send what is not there yet, the manifest last."""
     client = desk.site.client.pausing(job.pause)
@@ -187,8 +201,9 @@ def _upload(desk: Desk, plan: Plan, stored: StoredContribution, job: Job) -> Non
         ("key-parts", stored.key_parts, there.key_parts),
     ):
         for number, digest in enumerate(digests):
-            job.check()
+            _check_wanted(desk, job)
             if delivered.get(str(number)) != digest:
                 client.put_part(plan, kind, number, stored.octets(kind, number))
+    _check_wanted(desk, job)
     client.put_manifest(plan, stored.manifest)
     desk.say(f"round {plan.round}, attempt {plan.attempt}: delivered {stored.upload_bytes / 1e6:.1f} MB, encrypted")

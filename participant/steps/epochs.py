@@ -98,6 +98,12 @@ def drop_old_keys(desk: Desk, task: Task) -> None:
         desk.say("deleted a key of the study that no round needs any more")
 
 
+def drop_all_keys(desk: Desk) -> None:
+    """Delete the keys of a study that this site left."""
+    for epoch in desk.site.keyring.drop(desk.study.id):
+        desk.note("key-deleted", record=epoch)
+
+
 def _deal(desk: Desk, number: int, approved: Roster) -> None:
     """Make a key for the approved members; those approved later are given it as newcomers."""
     site, study = desk.site, desk.study.id

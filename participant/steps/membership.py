@@ -31,26 +31,36 @@ def join(site: Site, study: Study) -> Desk | None:
         site.policy.check_release(study.release)
         desk = Desk(site, study)
         site.record.pin(study.id, study.recipe_digest, study.layout_digest, study.scheme, study.release)
+        site.record.pin_minimum(study.id, least)
     except (Refused, CryptoError) as error:
         if not site.record.refused(study.recipe_digest, f"study-{study.id}"):
             log.warning("not joining %s: %s", study.name, error)
             site.ledger.append("refusal", study=str(study.id), code="study", words=str(error))
             site.record.keep_refusal(study.recipe_digest, f"study-{study.id}")
         return None
-    if not study.member:
-        if study.state in OVER:
-            return None
-        site.client.join(study.id)
-        desk.note("joined", name=study.name, recipe=study.recipe_digest, minimum_contributors=least)
-        desk.say(f"joined ({study.rounds} rounds, {desk.layout.size:,} values, {study.scheme})")
-        if least < DEFAULT_MINIMUM_CONTRIBUTORS:
-            words = _SMALL_SUMS.format(least=least)
-            desk.note("small-sums", minimum_contributors=least, words=words)
-            desk.say(words, logging.WARNING)
-        if study.carries:
-            desk.note("counts-on", words=COUNTS_ON)
-            desk.say(COUNTS_ON, logging.WARNING)
+    if study.member:
+        return desk
+    if study.state in OVER:
+        return None
+    _warn(desk, least)
+    site.client.join(study.id)
+    desk.note("joined", name=study.name, recipe=study.recipe_digest, minimum_contributors=least)
+    desk.say(f"joined ({study.rounds} rounds, {desk.layout.size:,} values, {study.scheme})")
+    if site.record.has_left(study.id):  # a person had it leave meanwhile
+        site.client.leave(study.id)
+        return None
     return desk
+
+
+def _warn(desk: Desk, least: int) -> None:
+    """What a hospital should know before it is a member."""
+    if least < DEFAULT_MINIMUM_CONTRIBUTORS:
+        words = _SMALL_SUMS.format(least=least)
+        desk.note_once(f"small-sums/{desk.study.id}", "small-sums", None, minimum_contributors=least, words=words)
+        desk.say(words, logging.WARNING)
+    if desk.study.carries:
+        desk.note_once(f"counts-on/{desk.study.id}", "counts-on", None, words=COUNTS_ON)
+        desk.say(COUNTS_ON, logging.WARNING)
 
 
 def leave(site: Site, study: Study, *, withdraw: bool = False) -> None:

@@ -52,13 +52,16 @@ def tend_peers(desk: Desk) -> Roster | None:
     if len(members) < len(roster.members):
         found = Roster(study=desk.study.id, members=tuple(members)) if members else None
     everybody = len(known) == len(roster.members) + len(former)
-    desk.approved = Approved(roster, _seen(former, site.record.approved(desk.study.id)), found, everybody)
+    # What was read above, not what is approved by now: a person may have approved somebody since, who is in none of it.
+    seen = _seen(former, approved | {member.site: fingerprint(member) for member in newcomers})
+    desk.approved = Approved(roster, seen, found, everybody)
     return found
 
 
 def _seen(former: Sequence[Member], approved: Mapping[UUID, str]) -> str:
     left = "".join(f"{member.site.hex}{fingerprint(member)}" for member in former)
-    return sha256(f"{left}/{''.join(f'{site.hex}{keys}' for site, keys in approved.items())}".encode())
+    listed = "".join(f"{site.hex}{keys}" for site, keys in sorted(approved.items()))
+    return sha256(f"{left}/{listed}".encode())
 
 
 def check_members(desk: Desk, roster: Roster) -> None:

@@ -89,6 +89,7 @@ def _name(spec: Spec) -> str:
         [spec.scheme, spec.release, spec.seed, spec.rounds, spec.plaintext, spec.keep_local, spec.noise_seed],
         sorted(spec.departures.items()),
         sorted(spec.arrivals.items()),
+        *([sorted((number, list(names)) for number, names in spec.asked.items())] if spec.asked else []),
     ]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 

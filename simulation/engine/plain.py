@@ -32,7 +32,7 @@ from participant.setup import image_trainer
 from participant.steps.desk import Trainer
 from participant.terms import RoundTerms
 from simulation.engine.folder import Progress, local_models, model_file, note_seconds
-from simulation.engine.shares import carried, drawn, weight_of
+from simulation.engine.shares import asked_in, carried, weight_of
 from simulation.engine.sites import OPEN, config_of, home_of, trainer_factory
 from simulation.engine.values import Federated, RoundDone, Spec
 
@@ -87,7 +87,7 @@ class _Plain:
         training = number <= spec.rounds and not paced.stop
         base = read_model(model_file(self._folder, number - 1)) if number > 1 else self._first
         present = spec.present(number - 1)
-        asked = drawn(spec.recipe, present, spec.seed, number)
+        asked = asked_in(spec, number)
         counts = {name: self._trainer(name).evaluate(base.vector, self._layout, _silent) for name in asked}
         seconds, leavers = 0.0, carried(spec, number) if training else []
         if training:

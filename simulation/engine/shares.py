@@ -20,11 +20,17 @@ def drawn(recipe: Recipe, present: Sequence[str], seed: int, number: int) -> lis
     return sorted(random.Random(f"{seed}/{number}").sample(sorted(present), min(wanted, len(present))))
 
 
+def asked_in(spec: Spec, number: int) -> list[str]:
+    """The sites that are asked for a round of a plaintext run: those that the specification names, or drawn ones."""
+    known = spec.asked.get(number)
+    return list(known) if known is not None else drawn(spec.recipe, spec.present(number - 1), spec.seed, number)
+
+
 def carried(spec: Spec, number: int) -> list[str]:
     """The sites that left and still count in a training round, as long as a coordinator would carry them."""
     federation = spec.recipe.federation
     gone = {name for name, after in spec.departures.items() if after < number} if federation.carry else set()
-    former = [set(drawn(spec.recipe, spec.present(n - 1), spec.seed, n)) for n in range(1, number)] if gone else []
+    former = [set(asked_in(spec, n)) for n in range(1, number)] if gone else []
     return [name for name in sorted(gone) if _lasts(name, former, federation.minimum_contributors)]
 
 

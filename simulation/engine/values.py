@@ -44,6 +44,7 @@ class Spec:
         departures: the site leaves the study after so many training rounds.
         arrivals: the site joins before that training round; without it, before the first.
         plaintext: the same training, the updates averaged in float64 without any cryptography or protocol.
+        asked: plaintext: who is asked in a round, where that is known; otherwise it is drawn.
         keep_local: keep the model that each site trained last, before averaging.
         cache: folder of prepared cases, one folder a site in it, to share between runs; without it, in the run's own.
         device, threads: for training, as in an agent's config.toml.
@@ -65,6 +66,7 @@ class Spec:
     arrivals: Mapping[str, int] = field(default_factory=dict)
     engine: EngineName = "local"
     plaintext: bool = False
+    asked: Mapping[int, Sequence[str]] = field(default_factory=dict)
     keep_local: bool = False
     cache: Path | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -7,14 +7,13 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
-from coordinator.metrics import measures
-from crypto.layout import named_counts
 from models.flatten import SavedModel
 from participant.case_data import CaseData
 from participant.training import Trainer
-from simulation.control_worker import silent, train_rounds
+from simulation.control_worker import train_rounds
+from simulation.experiments.judging import Judge
 from simulation.experiments.results import Point
-from simulation.experiments.task import Task, Trained, point
+from simulation.experiments.task import Task, Trained
 
 log = logging.getLogger(__name__)
 
@@ -53,21 +52,13 @@ def _trained(
     """The model, its curve on all members' validation cases, and the seconds that training took."""
     state = task.folder / "state"
     shutil.rmtree(state, ignore_errors=True)  # of a training that was broken off
-    own, all_members = CaseData.joined([cases[name] for name in members]), [cases[name] for name in task.members]
-    trainer = Trainer(first.recipe, own, state, task.seed, checkpoints=task.checkpoints, threads=1)
-    judge = Trainer(
-        first.recipe, CaseData.joined(all_members), state / "judge", task.seed, checkpoints=task.checkpoints
-    )
-    vector, seconds = first.vector, 0.0
-    curve = [point(0, _judged(judge, first))]
+    own = CaseData.joined([cases[name] for name in members])
+    trainer = Trainer(first.recipe, own, state, task.seed, checkpoints=task.checkpoints, threads=1, continuous=True)
+    judge, model, seconds = Judge(task, first, cases), first, 0.0
+    curve = [judge.point(0, first)]
     for number, result in enumerate(train_rounds(trainer, first, first.recipe.federation.rounds), 1):
-        vector, seconds = result.vector, seconds + result.seconds
-        curve.append(point(number, _judged(judge, SavedModel(vector, first.layout, first.recipe)), result.loss))
+        model, seconds = SavedModel(result.vector, first.layout, first.recipe), seconds + result.seconds
+        curve.append(judge.point(number, model, result.loss))
         log.info("%s: round %d, loss %.3f, %.1f s", task.arm.name, number, result.loss, result.seconds)
         advance()
-    return SavedModel(vector, first.layout, first.recipe), curve, seconds
-
-
-def _judged(judge: Trainer, model: SavedModel) -> Mapping[str, object]:
-    counts = judge.evaluate(model.vector, model.layout, silent)
-    return measures(named_counts(counts, model.layout.counts))
+    return model, curve, seconds

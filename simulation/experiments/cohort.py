@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from participant.data.cases import SPLITS, Split
+from participant.data.errors import DataProblems
 from participant.data.splits import SHARES
 from simulation import datasets
 from simulation.datasets import Dataset, Phantoms, Shift
@@ -91,6 +92,19 @@ class Sources:
         if found.changed:
             datasets.write_panel([before for before, _ in found.changed[:SHOWN]], self._drawn / PANEL)
         return found.dataset
+
+
+def check_root(root: Path | None, names: Collection[str]) -> None:
+    """See that several sets lie under the root by their names: one set must not pass for each of them.
+
+    Raises:
+        DataError: naming those that are needed.
+    """
+    absent = sorted(name for name in names if root is not None and not (root / name).is_dir())
+    if root is not None and len(names) > 1 and absent:
+        needed, missing = ", ".join(sorted(names)), ", ".join(absent)
+        problem = f"the experiment needs a folder with {needed} in it, and there is no {missing}"
+        raise DataProblems(root, [f"{problem}; one set cannot stand for several"])
 
 
 def settle(cohort: Cohort, classes: Sequence[str], sources: Sources, folder: Path, seed: int) -> list[Hospital]:

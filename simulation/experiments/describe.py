@@ -36,6 +36,7 @@ class Arm:
         folds: it is repeated for each of so many folds of the first seed; centralised arms only.
         twin_of: the federated arm that this repeats without any cryptography, to show what that costs in accuracy.
         also: cases besides the test cases on which its models are tried.
+        without: patterns of tensors left out of the weights that others take as their checkpoint: its own head.
         once: it is trained at the first seed alone, and all seeds of other arms go on from that.
     """
 
@@ -53,11 +54,12 @@ class Arm:
     once: bool = False
     twin_of: str | None = None
     also: Sequence[Split] = ()
+    without: Sequence[str] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Arms that must be done before it."""
-        return tuple(name for name in (self.start, self.checkpoint) if name is not None)
+        return tuple(name for name in (self.start, self.checkpoint, self.twin_of) if name is not None)
 
 
 def plaintext_twin(arm: Arm) -> Arm:
@@ -82,7 +84,7 @@ class Figure:
 @dataclass(frozen=True)
 class Column:
     heading: str
-    unit: Literal["percent", "points", "area", "plain", "seconds", "whole"] = "plain"
+    unit: Literal["percent", "gain", "points", "area", "plain", "seconds", "whole"] = "plain"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,16 @@ from models.flatten import SavedModel, read_model
 from participant.case_data import CaseData
 from participant.documents import Study
 from participant.steps.desk import Trainer, TrainerFactory
-from simulation.engine import Spec, run
+from simulation.engine import Federated, Spec, run
 from simulation.engine.sites import home_of
-from simulation.experiments.results import Point
-from simulation.experiments.task import FIRST, Task, Trained, point
+from simulation.experiments.judging import Judge
+from simulation.experiments.results import read_result
+from simulation.experiments.task import FIRST, Task, Trained
 from simulation.federation import Hospital
 from simulation.report import Timing, read_timings
 
 PHASES = ("train", "seal", "add", "open", "reveal", "wall")
+PLAIN_PHASES = ("train", "wall")
 
 
 def federated(task: Task, first: SavedModel, cases: Mapping[str, CaseData], advance: Callable[[], None]) -> Trained:
@@ -33,10 +35,30 @@ def federated(task: Task, first: SavedModel, cases: Mapping[str, CaseData], adva
             advance()
         told = completed
 
+    judge = Judge(task, first, cases)
     found = run(_spec(task, first, members, folder), folder, lambda done: shown(done.completed))
+    return Trained(
+        {task.arm.name: read_model(found.model)},
+        # Of all members' cases: a coordinator's figures are of those sites alone that it asked in the round.
+        [judge.point(number, model) for number, model in enumerate(_models(first, found))],
+        _seconds(task, found, members, folder),
+        found.uploads,
+        contributors_of(found.history),
+    )
+
+
+def _models(first: SavedModel, found: Federated) -> Iterator[SavedModel]:
+    """The first model, and those of the rounds that were completed."""
+    yield first
+    for number in sorted(found.models):
+        yield read_model(found.models[number])
+
+
+def _seconds(task: Task, found: Federated, members: Sequence[Hospital], folder: Path) -> dict[str, float]:
+    if task.arm.twin_of is not None:  # nothing is sealed or sent there
+        return {phase: found.seconds[phase] for phase in PLAIN_PHASES}
     timings = [line for each in members for line in read_timings(home_of(folder, each.name).timings)]
-    seconds = {phase: found.seconds[phase] for phase in PHASES} | {"as sites": as_sites(found.history, timings)}
-    return Trained({task.arm.name: read_model(found.model)}, curve_of(found.history), seconds, found.uploads)
+    return {phase: found.seconds[phase] for phase in PHASES} | {"as sites": as_sites(found.history, timings)}
 
 
 def _spec(task: Task, first: SavedModel, members: Sequence[Hospital], folder: Path) -> Spec:
@@ -55,8 +77,16 @@ def _spec(task: Task, first: SavedModel, members: Sequence[Hospital], folder: Pa
         threads=1,
         workers=task.workers,
         plaintext=task.arm.twin_of is not None,
+        asked=_asked(task),
         trainers=Checkpoints(folder, task.checkpoint) if task.checkpoint is not None else None,
     )
+
+
+def _asked(task: Task) -> dict[int, Sequence[str]]:
+    """Who took part in each round of the unit that a twin repeats: where few sites are drawn, other draws train
+    otherwise. Nothing where its result is from before that was written down."""
+    original = read_result(task.original) if task.original is not None else None
+    return dict(enumerate(original.contributors, 1)) if original is not None else {}
 
 
 @dataclass(frozen=True)
@@ -80,14 +110,10 @@ class Checkpoints:
         return make
 
 
-def curve_of(history: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """A point for each completed round: its counts are of the model that it started from."""
-    points, before = [], 0
-    for row in sorted((row for row in history if row["state"] == "complete"), key=lambda row: int(row["round"])):
-        if row["metrics"]:
-            points.append(point(before, row["metrics"]))
-        before += row["kind"] == "training"
-    return points
+def contributors_of(history: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """As in `UnitResult`: one list for each completed attempt."""
+    complete = sorted((row for row in history if row["state"] == "complete"), key=lambda row: int(row["round"]))
+    return [[name for name in row["contributors"] if name not in row["carried"]] for row in complete]
 
 
 def as_sites(history: Sequence[Mapping[str, Any]], timings: Sequence[Timing]) -> float:

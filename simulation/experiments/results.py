@@ -25,9 +25,10 @@ Cases = Mapping[str, Mapping[str, Mapping[str, int]]]
 
 
 class Point(BaseModel):
-    """After a round: figures on all hospitals' validation cases; `training_loss` is the mean over the round's steps.
+    """After a round: figures on the validation cases of all hospitals that take part, whoever was asked in the round.
 
-    Round 0 is the first model. A federation tells nobody its sites' training losses, so there it is None.
+    Round 0 is the first model. `training_loss` is the mean over the round's steps: a federation tells nobody its sites'
+    training losses, so there it is None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +90,8 @@ class UnitResult:
         models: the trained models by name: one, named for the arm, or one a hospital where each trains alone.
         curve: after each round, by the number of rounds.
         seconds: of each phase; `upload_bytes`: what each site sent in each round.
+        contributors: of a federation, the sites that were asked and summed in each completed attempt, the evaluation at
+            the end included; without those that had left and were carried.
         parameters: trained values that travel; fp32_bytes: all shared tensors once, as float32.
         recipe: as JSON, changes of the arm and the scale included.
     """
@@ -104,6 +107,7 @@ class UnitResult:
     parameters: int = 0
     fp32_bytes: int = 0
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    contributors: tuple[tuple[str, ...], ...] = ()
 
     @property
     def model(self) -> Examined:
@@ -133,6 +137,7 @@ class _Written(BaseModel):
     parameters: int
     fp32_bytes: int
     recipe: dict[str, Any]
+    contributors: tuple[tuple[str, ...], ...] = ()  # older results lack it
 
 
 def write_result(result: UnitResult, folder: Path) -> None:

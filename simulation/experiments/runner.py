@@ -12,11 +12,12 @@ from typing import Protocol
 from crypto.plan import SchemeName
 from models.recipe import Recipe, load_recipe
 from simulation.controls import run_all
+from simulation.datasets.layouts import read_table
 from simulation.engine.values import EngineName
-from simulation.experiments.cohort import Sources, settle
+from simulation.experiments.cohort import Sources, check_root, settle
 from simulation.experiments.describe import Arm, Experiment
-from simulation.experiments.results import UnitResult, read_result
-from simulation.experiments.task import MODEL, Task, steps
+from simulation.experiments.results import RESULT, UnitResult, read_result
+from simulation.experiments.task import MODEL, WEIGHTS, Task, steps
 from simulation.federation import Hospital
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,11 @@ def waves(arms: Sequence[Arm]) -> Iterator[list[Arm]]:
 
 
 class Cohorts:
-    """The hospitals of an experiment's data, each cohort made once a seed."""
+    """The hospitals of an experiment's data, each cohort made once a seed.
+
+    Raises:
+        DataError: one set was given, and the experiment takes several.
+    """
 
     def __init__(self, experiment: Experiment, settings: Settings, progress: Progress) -> None:
         self._experiment, self._settings = experiment, settings
@@ -162,6 +167,8 @@ class Cohorts:
         def drawn(done: int, total: int) -> None:
             progress.beside("drawing phantoms", done, total)
 
+        cohorts = [experiment.data[arm.data] for arm in arms_of(experiment, settings)]
+        check_root(settings.data, {cohort.source for cohort in cohorts if isinstance(cohort.source, str)})
         self._sources = Sources(settings.data, settings.drawn, drawn)
 
     def hospitals(self, arm: Arm, seed: int) -> list[Hospital]:
@@ -180,23 +187,37 @@ def task_of(experiment: Experiment, settings: Settings, arm: Arm, number: int, c
     """A unit, its hospitals on the disk."""
     seed = 1 if arm.folds else number
     hospitals = cohorts.hospitals(arm, seed)
+    members = arm.members or [hospital.name for hospital in hospitals]
     return Task(
         arm=arm,
         seed=seed,
-        recipe=recipe_of(arm),
+        recipe=_with_room(recipe_of(arm), arm, [h for h in hospitals if h.name in members]),
         cohort=repr(experiment.data[arm.data]),
         hospitals=hospitals,
-        members=arm.members or [hospital.name for hospital in hospitals],
+        members=members,
         folder=settings.unit(arm.name, number),
         cache=settings.work / "cache",
         scheme=settings.scheme,
         engine=settings.engine,
         workers=settings.sites_at_a_time,
         fold=number - 1 if arm.folds else None,
-        start=_model(experiment, settings, arm.start, seed),
-        checkpoint=(settings.checkpoint if arm.checkpoint else None)
-        or _model(experiment, settings, arm.checkpoint, seed),
+        start=_folder(experiment, settings, arm.start, seed) / MODEL if arm.start else None,
+        checkpoint=(settings.checkpoint or _checkpoint(experiment, settings, arm.checkpoint, seed))
+        if arm.checkpoint
+        else None,
+        original=settings.unit(arm.twin_of, number) if arm.twin_of is not None else None,
     )
+
+
+def _with_room(recipe: Recipe, arm: Arm, members: Sequence[Hospital]) -> Recipe:
+    """The recipe with an `n_max` of at least the largest member's training cases, which a weight would be capped at.
+
+    Recipes are made for the division of their paper; another one may give half of all cases to one hospital.
+    """
+    if arm.kind != "federated" or recipe.federation.weighting == "equal":
+        return recipe
+    largest = max(sum(row.split == "train" for row in read_table(member.data)) for member in members)
+    return recipe.overridden({"federation.n_max": largest}) if largest > recipe.federation.n_max else recipe
 
 
 def sheet_folder(settings: Settings, arm: Arm, seed: int) -> Path:
@@ -213,11 +234,14 @@ def results_of(experiment: Experiment, settings: Settings) -> dict[str, list[Uni
     return {arm: [unit for unit in units if unit is not None] for arm, units in found.items()}
 
 
-def _model(experiment: Experiment, settings: Settings, arm: str | None, seed: int) -> Path | None:
-    """The model that another arm gave at the seed, or at the first where it has but one."""
-    if arm is None:
-        return None
-    return settings.unit(arm, 1 if experiment.arm(arm).once else seed) / MODEL
+def _folder(experiment: Experiment, settings: Settings, arm: str, seed: int) -> Path:
+    """Of another arm's unit at the seed, or at the first where it has but one."""
+    return settings.unit(arm, 1 if experiment.arm(arm).once else seed)
+
+
+def _checkpoint(experiment: Experiment, settings: Settings, arm: str, seed: int) -> Path:
+    """What others take as pretrained of an arm: the model, or what is left of it without the arm's own head."""
+    return _folder(experiment, settings, arm, seed) / (WEIGHTS if experiment.arm(arm).without else MODEL)
 
 
 def _claim(task: Task) -> None:
@@ -228,13 +252,14 @@ def _claim(task: Task) -> None:
         file.write_text(task.key)
     elif file.read_text() != task.key:
         raise FileExistsError(
-            f"{task.folder} holds a unit of other settings, data or code: name another folder with --out, or remove it"
+            f"{task.folder} holds a unit of other settings: name another folder with --out, or remove it"
         )
 
 
 def _lacking(task: Task) -> str | None:
     """What a unit needs and there is not, as what should have given it failed."""
-    absent = [file for file in (task.start, task.checkpoint) if file is not None and not file.exists()]
+    result = task.original / RESULT if task.original is not None else None
+    absent = [file for file in (task.start, task.checkpoint, result) if file is not None and not file.exists()]
     return f"it needs {absent[0]}, which is not there" if absent else None
 
 

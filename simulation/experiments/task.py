@@ -17,7 +17,7 @@ from simulation.experiments.describe import Arm
 from simulation.experiments.results import Point
 from simulation.federation import Hospital
 
-FIRST, MODEL = "first.safetensors", "model.safetensors"
+FIRST, MODEL, WEIGHTS = "first.safetensors", "model.safetensors", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Task:
         folder: of the unit. cache: of prepared images.
         fold: which part of the cases validates, counted from 0, where a validation has several.
         start: the model that this goes on from. checkpoint: one that is taken as pretrained.
+        original: of a plaintext twin, the folder of the unit that it repeats.
     """
 
     arm: Arm
@@ -48,6 +49,7 @@ class Task:
     fold: int | None = None
     start: Path | None = None
     checkpoint: Path | None = None
+    original: Path | None = None
 
     @property
     def name(self) -> str:
@@ -68,7 +70,8 @@ class Task:
             self.arm.twin_of,
             *moves,
         ]
-        return digest([self.recipe.to_json(), self.arm.kind, self.scheme, *who, *files])
+        left_out = [list(self.arm.without)] if self.arm.without else []
+        return digest([self.recipe.to_json(), self.arm.kind, self.scheme, *who, *files, *left_out])
 
     @property
     def steps(self) -> int:
@@ -83,20 +86,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """Models by name, the curve, and what they cost: seconds by phase, bytes that each site sent each round."""
+    """Models by name, the curve, and what they cost: seconds by phase, bytes that each site sent each round.
+
+    contributors: of a federation, as in `UnitResult`.
+    """
 
     models: Mapping[str, SavedModel]
     curve: Sequence[Point]
     seconds: Mapping[str, float]
     uploads: Mapping[str, Sequence[int]]
+    contributors: Sequence[Sequence[str]] = ()
 
 
 def steps(arm: Arm, recipe: Recipe, members: int) -> int:
     """Rounds, of each hospital where each trains by itself, and at last the examination of what was trained."""
     return 1 + recipe.federation.rounds * (members if arm.kind == "alone" else 1)
-
-
-def point(number: int, found: Mapping[str, Any], training_loss: float | None = None) -> Point:
-    """A round's metrics, as coordinators make them of pooled counts, as a point of a curve."""
-    loss, accuracy, auc = (found.get(name) for name in ("loss", "accuracy", "macro_auc"))
-    return Point(round=number, loss=loss, accuracy=accuracy, auc=auc, training_loss=training_loss)

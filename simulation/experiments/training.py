@@ -5,16 +5,22 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from models.first_model import first_model
 from models.flatten import SavedModel, read_model, save_model
+from models.recipe_problems import Problem, RecipeError
 from participant.case_data import CaseData
 from simulation.experiments.apart import alone, centralised
 from simulation.experiments.examine import examine
 from simulation.experiments.federating import federated
 from simulation.experiments.results import Examined, UnitResult, read_result, write_result
-from simulation.experiments.task import FIRST, MODEL, Task, Trained
+from simulation.experiments.task import FIRST, MODEL, WEIGHTS, Task, Trained
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +48,7 @@ def train_unit(task: Task, advance: Callable[[], None]) -> None:
 
 
 def _train(task: Task, step: Callable[[], None]) -> None:
+    _check(task)
     first = first_of(task)
     cases = {
         h.name: CaseData.read(first.recipe, h.data, task.cache / h.name, task.seed, task.fold) for h in task.hospitals
@@ -56,10 +63,33 @@ def _train(task: Task, step: Callable[[], None]) -> None:
     for name, model in trained.models.items():
         file = task.folder / (MODEL if len(examined) == 1 else f"{name}.safetensors")
         save_model(file, model.vector, model.layout, model.recipe)
+    if task.arm.without:
+        (model,) = trained.models.values()
+        save_file(_tensors(model, task.arm.without), task.folder / WEIGHTS)
     write_result(_result(task, first, cases, trained, examined), task.folder)
     for leftover in LEFTOVERS:
         shutil.rmtree(task.folder / leftover, ignore_errors=True)
     (task.folder / FIRST).unlink(missing_ok=True)
+
+
+def _check(task: Task) -> None:
+    """Refuse what would be examined wrongly.
+
+    Raises:
+        RecipeError: some of the network is each site's own.
+    """
+    if task.recipe.network.local:
+        what = "an experiment tries the shared model, and what is local is trained at sites and never part of it"
+        raise RecipeError(task.recipe.file, [Problem("network.local", what, "remove it")])
+
+
+def _tensors(model: SavedModel, without: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """A model's shared tensors by name, those left out that a pattern matches."""
+    return {
+        tensor.name: model.vector[place].reshape(tensor.shape)
+        for tensor, place in model.layout.slices()
+        if not any(fnmatchcase(tensor.name, pattern) for pattern in without)
+    }
 
 
 def first_of(task: Task) -> SavedModel:
@@ -91,4 +121,5 @@ def _result(
         parameters=sum(tensor.size for tensor in first.layout.tensors if tensor.kind == "parameter"),
         fp32_bytes=4 * first.layout.size,
         recipe=first.recipe.to_json(),
+        contributors=tuple(map(tuple, trained.contributors)),
     )

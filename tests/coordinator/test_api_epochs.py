@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from coordinator import contexts
 from coordinator.store import key_blobs, sites
 from coordinator.store.blobs import study_key
 from coordinator.store.epochs import DEAL_SECONDS, WRAP_SECONDS, WRAPS_KEPT
@@ -265,6 +266,22 @@ def test_wraps_are_for_the_keys_that_were_approved(joined, newcomer, refused) ->
     refused(pass_on(joined, holder, newcomer)[2], 422, "message-refused")
     approve(joined, holder, *joined.sites, newcomer)
     assert pass_on(joined, holder, newcomer)[2].status_code == 204
+
+
+def test_the_attempt_under_way_keeps_the_context_that_it_was_planned_with(world) -> None:
+    """A member leaves while the others train, for an hour perhaps, and they agree on a new key meanwhile."""
+    world.begin(4)
+    former = epoch(world)["record"]["message"]["context"]
+    one, leaver = world.sites[0], world.sites[-1]
+    one.seal()
+    assert leaver.call("DELETE", f"{world.study}/membership").status_code == 204
+    world.sites.remove(leaver)
+    world.deal()
+    assert (epoch(world)["state"], epoch(world)["number"]) == ("current", 2)
+    assert one.call("GET", f"{world.study}/keys/{former}").status_code == 200
+    contexts._load.cache_clear()  # as in a coordinator that was started again, or beside this one
+    one.contribute()
+    assert one.task()["contributed"]
 
 
 def test_who_leaves_or_is_suspended_ends_the_epoch(joined) -> None:

@@ -86,6 +86,8 @@ def test_a_study_from_draft_to_stopped(run, first_model: Path) -> None:
     shown = json.loads(run("study", "show", "ct", "--json").stdout)
     assert (shown["history"], shown["members"]) == ([], [])
     assert "members: none yet" in run("study", "show", "ct").stdout
+    for slip in ("", created["id"][:1], created["id"][:5]):  # a variable that is not set, a slip of the keys
+        assert "There is no study" in run("study", "stop", slip, code=1).stderr
     run("study", "stop", "ct")
     assert "is stopped. To start it, it has to be draft." in run("study", "start", "ct", code=1).stderr
 
@@ -124,7 +126,7 @@ def test_studies_that_cannot_be(run, first_model: Path, tmp_path: Path) -> None:
 def test_a_reference_has_to_be_clear(run, first_model: Path) -> None:
     for name in ("one", "two"):
         run("study", "create", "--model", str(first_model), "--name", name)
-    assert "More than one study" in run("study", "show", "", code=1).stderr
+    assert "There is no study" in run("study", "show", "", code=1).stderr
 
 
 def test_sites_and_suspension(run, world_in) -> None:

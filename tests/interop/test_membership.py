@@ -215,6 +215,26 @@ def test_who_is_gone_opens_nothing_of_the_next_key(server: Server, enrol: Enrol,
         assert Ledger(hospital.home.ledger).verify()
 
 
+def test_who_leaves_while_it_trains_sends_nothing_more(server: Server, enrol: Enrol, study: Any, look: Look) -> None:
+    """A person leaves in another process; the agent that trains meanwhile notices before anything of it goes out."""
+    study(expected_sites=3, rounds=3)
+    left = list[str]()
+    hospitals = [enrol(number) for number in (1, 2, 3)]
+    leaver = hospitals[0]
+
+    def leave(number: int) -> None:
+        if number == 2:  # the first round has left its agent with all that it takes to seal another
+            left.append(run(leaver.home, "leave", "tiny"))
+
+    leaver.trainer.hook = leave
+    wait_until(lambda: bool(look(*hospitals)) and bool(left), "the leaver to train")
+    (loop,) = look(leaver)
+    assert loop.over
+    assert {event["round"] for event in leaver.events("sent") if event["what"] == "manifest"} == {1}
+    assert not [event for event in leaver.events("sent") if event.get("round") == 2]
+    assert not list(leaver.home.keys.glob("*/*"))
+
+
 def test_who_left_comes_back_when_told_to(server: Server, enrol: Enrol, study: Any) -> None:
     made, hospital = study(), enrol(1)
     members = f"/v1/studies/{made}/roster"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit, softmax
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from models.bootstrap import (
@@ -40,9 +41,20 @@ def test_figures_agree_with_scikit_learn() -> None:
 
 
 def test_the_area_counts_ties_one_half() -> None:
-    probabilities, labels = cases(200)
-    coarse = np.round(probabilities, 1)
-    assert auc_of(1)(coarse, labels) == pytest.approx(roc_auc_score(labels == 1, coarse[:, 1]))
+    probabilities, labels = cases(200, classes=2)
+    tenths = np.round(probabilities[:, 1], 1)
+    coarse = np.stack([1 - tenths, tenths], axis=1)
+    assert auc_of(1)(coarse, labels) == pytest.approx(roc_auc_score(labels == 1, tenths))
+
+
+def test_both_of_two_classes_have_the_same_area_however_sure_the_model_is() -> None:
+    generator = np.random.default_rng(5)
+    labels = np.arange(80) % 2
+    logits = 40 * (generator.normal(size=80) + labels)
+    probabilities = np.stack([expit(-logits), expit(logits)], axis=1).astype(np.float32)
+    assert (probabilities[:, 1] == 1).sum() > 10
+    areas = [auc_of(name)(probabilities, labels) for name in range(2)]
+    assert areas == pytest.approx([roc_auc_score(labels, logits)] * 2)
 
 
 @pytest.mark.parametrize("figure", [accuracy, macro_auc, auc_of(0), sensitivity_of(0), specificity_of(0)])
@@ -110,7 +122,7 @@ def test_the_interval_of_clustered_cases_covers() -> None:
         labels = np.repeat(np.arange(50) % 2, 4)
         # Half of the variance is the patient's own.
         scores = generator.normal(size=50)[owners] * np.sqrt(0.5) + generator.normal(size=200) * np.sqrt(0.5) + labels
-        models = np.stack([-scores, scores], axis=1)
+        models = np.stack([expit(-scores), expit(scores)], axis=1)
         found = bootstrap(auc_of(1), models, labels, owners, seed=seed, resamples=300)
         assert found is not None
         hits.append(found.low <= truth <= found.high)
@@ -123,7 +135,7 @@ def test_the_difference_of_like_models_is_seldom_significant() -> None:
     ps = []
     for seed in range(150):
         shared = generator.normal(size=(60, 3)) + np.eye(3)[labels]
-        first, second = (shared + generator.normal(size=(60, 3)) for _ in range(2))
+        first, second = (softmax(shared + generator.normal(size=(60, 3)), axis=1) for _ in range(2))
         found = bootstrap_difference(macro_auc, first, second, labels, seed=seed, resamples=300)
         assert found is not None
         ps.append(found.p)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.metrics import confusion_matrix, log_loss, recall_score, roc_auc_score
 
 from crypto.layout import CountField, named_counts
 from crypto.parameters import COUNT_LIMIT
 from models.evaluation import Metrics, counts_of, metrics_of
 from models.pooled import count_fields, score_edges
+from models.statistics import log_odds
 
 C = 4
 
@@ -45,7 +47,7 @@ def test_counts_hold_what_they_say() -> None:
     assert np.array_equal(counts["confusion"], confusion_matrix(labels, probabilities.argmax(axis=1)))
     for name in range(C):
         for row, chosen in enumerate((labels == name, labels != name)):
-            expected, _ = np.histogram(probabilities[chosen, name], bins=score_edges(C, 16))
+            expected, _ = np.histogram(log_odds(probabilities[chosen], name), bins=score_edges(C, 16))
             assert np.array_equal(counts["scores"][name, row], expected)
 
 
@@ -70,6 +72,18 @@ def test_certainty_falls_into_the_last_bin_and_its_loss_stays_finite() -> None:
     counts = pooled(probabilities, np.array([0, 1]), 4)
     assert counts["scores"][0].tolist() == [[0, 0, 0, 1], [0, 0, 0, 1]]
     assert counts["loss"] == 16118
+
+
+def test_scores_of_sure_models_are_told_apart() -> None:
+    """Single precision ends 6e-8 below 1, and both of these are 1 there."""
+    logits = np.array([20.0, 30, 40, 50])
+    probabilities = np.stack([expit(-logits), expit(logits)], axis=1).astype(np.float32)
+    labels = np.array([0, 0, 1, 1])
+    assert (probabilities[:, 1] == 1).all()
+    assert metrics_of(probabilities, labels).auc == (1, 1)
+    scores = pooled(probabilities, labels, 64)["scores"]
+    assert np.count_nonzero(scores[1].sum(axis=0)) == 4
+    np.testing.assert_array_equal(scores[0], scores[1, ::-1, ::-1])  # of two classes one is the other turned round
 
 
 def test_a_loss_too_large_to_travel_stops_at_the_largest_count() -> None:

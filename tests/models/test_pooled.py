@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import rankdata
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, log_loss, recall_score, roc_auc_score, roc_curve
 from sklearn.neural_network import MLPClassifier
@@ -25,7 +26,7 @@ from models.pooled import (
     score_edges,
     tied_margin,
 )
-from models.statistics import auc_interval, histogram_auc_interval, share_interval, wilson
+from models.statistics import auc_interval, histogram_auc_interval, log_odds, share_interval, wilson
 
 GOAL = 0.005
 
@@ -60,7 +61,7 @@ def errors(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> list[flo
     found = []
     for name, of_class in enumerate(pooled(probabilities, labels, bins).classes):
         assert of_class.auc is not None
-        exact = roc_auc_score(labels == name, probabilities[:, name])
+        exact = roc_auc_score(labels == name, rankdata(log_odds(probabilities, name)))
         found.append(abs(of_class.auc.value - exact))
         assert found[-1] <= of_class.auc_margin + 1e-9
     return found
@@ -69,7 +70,7 @@ def errors(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> list[flo
 def errors_of_even_bins(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> list[float]:
     found = []
     for name, scores in enumerate(probabilities.T):
-        exact = roc_auc_score(labels == name, scores)
+        exact = roc_auc_score(labels == name, rankdata(log_odds(probabilities, name)))
         histograms = [np.histogram(scores[side], bins, (0, 1))[0] for side in (labels == name, labels != name)]
         area = histogram_auc_interval(*histograms)
         assert area is not None
@@ -93,16 +94,17 @@ def digits(epochs: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("bins", [2, 64, 1024])
-def test_edges_rise_from_0_to_1_and_are_finest_at_even_chance(classes: int, bins: int) -> None:
+def test_edges_are_logits_finest_at_even_chance_and_reach_as_far_up_as_down(classes: int, bins: int) -> None:
     edges = score_edges(classes, bins)
     assert edges.shape == (bins + 1,)
-    assert (edges[0], edges[-1]) == (0, 1)
+    assert (edges[0], edges[-1]) == (-np.inf, np.inf)
     assert (np.diff(edges) > 0).all()
     if bins > 2:
         inner = edges[1:-1]
-        widths = np.diff(np.log(inner) - np.log1p(-inner))
-        narrowest = inner[int(widths.argmin())]
+        narrowest = expit(inner[int(np.diff(inner).argmin())])
         assert narrowest == pytest.approx(1 / classes, rel=0.2)
+    if classes == 2:
+        np.testing.assert_allclose(edges, -edges[::-1], atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [0.3, 1, 3, 10])
@@ -176,7 +178,7 @@ def test_figures_are_those_of_the_cases() -> None:
         assert of_class.specificity == wilson(int((~own & (predicted != name)).sum()), int((~own).sum()))
         assert of_class.sensitivity is not None
         assert of_class.sensitivity.value == pytest.approx(recalls[name])
-        exact = auc_interval(probabilities[:, name], own)
+        exact = auc_interval(log_odds(probabilities, name), own)
         assert exact is not None
         assert of_class.auc is not None
         assert (of_class.auc.value, of_class.auc.low, of_class.auc.high) == pytest.approx(
@@ -253,7 +255,7 @@ def test_the_curve_runs_through_scikit_learns_points() -> None:
     probabilities, labels = softmax_cases(500, 2, 1.0, seed=9)
     found = curve(probabilities, labels, 1)
     edges = score_edges(2, 64)
-    binned = edges[np.searchsorted(edges[1:-1], probabilities[:, 1], side="right")]
+    binned = np.searchsorted(edges[1:-1], log_odds(probabilities, 1), side="right")
     alarms, hits, _ = roc_curve(labels == 1, binned, drop_intermediate=False)
     np.testing.assert_allclose(found.false_positive_rate, alarms)
     np.testing.assert_allclose(found.sensitivity, hits)
@@ -279,7 +281,7 @@ def test_the_band_covers_the_true_curve_point_by_point() -> None:
     for seed in range(400):
         generator = np.random.default_rng(seed)
         scores = np.sqrt(generator.random(60)), generator.random(80)
-        found = roc_of_histograms(*(np.histogram(expit(4 * side - 2), edges)[0] for side in scores))
+        found = roc_of_histograms(*(np.histogram(4 * side - 2, edges)[0] for side in scores))
         assert found is not None
         low, high = (np.interp(at, found.false_positive_rate, line) for line in (found.low, found.high))
         inside.append((low <= truth) & (truth <= high))

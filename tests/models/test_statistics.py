@@ -18,6 +18,7 @@ from models.statistics import (
     delong_test,
     histogram_auc_interval,
     holm,
+    log_odds,
     mcnemar,
     mean_difference,
     mean_interval,
@@ -244,6 +245,30 @@ def test_delongs_test_errs_as_often_as_it_says() -> None:
     assert 0.15 <= np.mean(np.array(ps) < 0.2) <= 0.25
 
 
+def test_log_odds_tell_scores_apart_that_are_both_1_in_single_precision() -> None:
+    logits = np.array([[30.0, 0], [40, 0], [0, 20], [0, 120], [200, 0]])
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+    assert len(np.unique(probabilities[:, 0])) < len(np.unique(probabilities[:, 1]))
+    first, second = log_odds(probabilities, 0), log_odds(probabilities, 1)
+    assert first.dtype == np.float64
+    np.testing.assert_array_equal(first, -second)
+    np.testing.assert_allclose(first, [30, 40, -20, -np.inf, np.inf], atol=1e-6)
+    assert auc_interval(first, np.array([False, True, False, False, True])) == Interval(1, *ends_of_two_of_two())
+
+
+def ends_of_two_of_two() -> tuple[float, float]:
+    found = wilson(2, 2)
+    assert found is not None
+    return found.low, found.high
+
+
+def test_log_odds_of_three_classes_are_those_of_one_against_the_rest() -> None:
+    raw = np.random.default_rng(3).dirichlet(np.ones(3), 50)
+    np.testing.assert_allclose(log_odds(raw, 1), np.log(raw[:, 1] / (1 - raw[:, 1])))
+    assert log_odds(np.empty((0, 3)), 0).shape == (0,)
+
+
 def test_delongs_test_where_nothing_varies() -> None:
     scores, positive = scored(30, 1.0, 7)
     assert delong_test(scores, 2 * scores + 1, positive) == Difference(0, 0, 0, 1)
@@ -266,11 +291,14 @@ def test_the_mean_over_seeds_has_students_interval() -> None:
 def test_seeds_are_compared_pair_by_pair() -> None:
     first, second = [0.91, 0.93, 0.90, 0.95], [0.90, 0.90, 0.89, 0.91]
     found, expected = mean_difference(first, second), stats.ttest_rel(first, second)
+    assert found is not None
     assert found.p == pytest.approx(expected.pvalue)
     ends = expected.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
     assert mean_difference(first, first) == Difference(0, 0, 0, 1)
-    assert mean_difference([0.75, 1.0], [0.5, 0.75]).p == 0
+    assert mean_difference([0.75, 1.0], [0.5, 0.75]) is None
+    assert mean_difference([0.3, 0.2, 0.1], [0.2, 0.1, 0.0]) is None  # the same but for rounding
+    assert mean_difference([0.1 + 0.2, 0.3], [0.3, 0.3]) == Difference(0, 0, 0, 1)
 
 
 def test_one_seed_has_no_interval() -> None:

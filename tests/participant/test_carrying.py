@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ import pytest
 
 from crypto.identity import Identity
 from crypto.manifest import Ballot, Manifest
-from crypto.plan import Carried, Member, Plan
+from crypto.plan import Carried, Member, Plan, Roster
 from crypto.wire import Signed
 from participant.documents import RoundRow
 from participant.policy import Refused
@@ -37,6 +37,19 @@ MEMBER = Member(
     signing_key=IDENTITY.public.signing_key.hex(),
     hpke_key=IDENTITY.public.hpke_key.hex(),
 )
+
+
+def member(site: UUID) -> Member:
+    return MEMBER.model_copy(update={"site": site, "name": f"hospital-{site.int}", "index": site.int})
+
+
+def distinct(sites: Sequence[UUID]) -> Roster:
+    """Of these sites, each with keys of its own."""
+    keys = [Identity.generate().public for _ in sites]
+    return Roster(study=STUDY, members=tuple(
+        member(site).model_copy(update={"signing_key": key.signing_key.hex(), "hpke_key": key.hpke_key.hex()})
+        for site, key in zip(sites, keys, strict=True)
+    ))  # fmt: skip
 
 
 def plan(number: int = 1, attempt: int = 1, **changes: Any) -> Plan:
@@ -63,6 +76,9 @@ def later(number: int, former: Plan, **changes: Any) -> Plan:
     return plan(number, expected=SITES[:3], epoch=NOW, carried=(carried(former),), **changes)
 
 
+ROSTER = distinct(SITES[:3])
+
+
 @pytest.fixture
 def record(tmp_path: Path) -> Iterator[Record]:
     kept = Record(tmp_path / "record.sqlite", fresh=True)
@@ -87,7 +103,7 @@ def refused(code: str) -> Iterator[None]:
 
 def desk(record: Record, *rows: RoundRow, carries: bool = True, first_model: str = ORIGIN) -> Desk:
     study = SimpleNamespace(id=STUDY, name="tiny", carries=carries, first_model=first_model)
-    site = SimpleNamespace(record=record, client=SimpleNamespace(rounds=lambda _: list(rows)))
+    site = SimpleNamespace(me=SITES[0], record=record, client=SimpleNamespace(rounds=lambda _: list(rows)))
     return cast(Desk, SimpleNamespace(study=study, site=site))
 
 
@@ -151,26 +167,26 @@ def test_what_clipping_cut_off_is_not_added_later(record: Record, tmp_path: Path
 
 def test_an_approved_leavers_last_contribution_may_be_carried(record: Record) -> None:
     see(record, plan())
-    check_carried(desk(record), later(2, plan()))
+    check_carried(desk(record), later(2, plan()), ROSTER)
 
 
 def test_the_recipe_says_whether_there_is_an_origin(record: Record) -> None:
-    check_carried(desk(record, carries=False), plan(origin=None))
+    check_carried(desk(record, carries=False), plan(origin=None), ROSTER)
     for carries, given in ((False, plan()), (True, plan(origin=None))):
         with refused("origin-changed"):
-            check_carried(desk(record, carries=carries), given)
+            check_carried(desk(record, carries=carries), given, ROSTER)
     with refused("origin-changed"):
-        check_carried(desk(record, first_model="f" * 64), plan())
+        check_carried(desk(record, first_model="f" * 64), plan(), ROSTER)
 
 
 def test_a_leaver_that_was_not_approved_with_these_keys(record: Record) -> None:
     record.approve(STUDY, LEAVER, "f" * 64)
     with refused("peer-not-approved"):
-        check_carried(desk(record), later(2, plan()))
+        check_carried(desk(record), later(2, plan()), ROSTER)
 
 
 def test_a_newcomer_takes_what_it_did_not_see(record: Record) -> None:
-    check_carried(desk(record), later(5, plan(4)))
+    check_carried(desk(record), later(5, plan(4)), ROSTER)
 
 
 SEEN_THEN_AWAY = [
@@ -191,18 +207,34 @@ def test_another_contribution_than_the_last_one_seen(record: Record, rows: list[
     see(record, plan(1))
     given = later(3, plan(2))
     if code is None:
-        check_carried(desk(record, *rows), given)
+        check_carried(desk(record, *rows), given, ROSTER)
         return
     with refused(code):
-        check_carried(desk(record, *rows), given)
+        check_carried(desk(record, *rows), given, ROSTER)
 
 
 def test_what_an_attempt_that_failed_had_is_not_the_last(record: Record) -> None:
     see(record, plan(1))
     see(record, plan(2))
-    check_carried(desk(record, row(1, "complete"), row(2, "failed")), later(3, plan(1)))
+    check_carried(desk(record, row(1, "complete"), row(2, "failed")), later(3, plan(1)), ROSTER)
     with refused("carried-older"):
-        check_carried(desk(record, row(1, "complete"), row(2, "complete")), later(3, plan(1)))
+        check_carried(desk(record, row(1, "complete"), row(2, "complete")), later(3, plan(1)), ROSTER)
+
+
+@pytest.mark.parametrize(("others", "fits"), [(2, True), (4, True), (5, False), (9, False)])
+def test_a_plan_that_carries_is_for_more_than_half_of_whom_a_site_knows(
+    record: Record, others: int, fits: bool
+) -> None:
+    """Else rosters of three out of thirty could each open sums that the other sites do not count."""
+    for number in range(20, 20 + others):
+        record.approve(STUDY, UUID(int=number), "ab" * 32)
+    see(record, plan())
+    if fits:
+        check_carried(desk(record), later(2, plan()), ROSTER)
+        return
+    with refused("carried-by-few"):
+        check_carried(desk(record), later(2, plan()), ROSTER)
+    check_carried(desk(record), plan(2), ROSTER)  # what carries nothing may be for few
 
 
 def test_a_site_counts_the_sums_itself(record: Record) -> None:
@@ -211,10 +243,10 @@ def test_a_site_counts_the_sums_itself(record: Record) -> None:
     see(record, first)
     for number in range(2, 13):
         given = later(number, first, minimum_contributors=3, base_model=f"{number:064x}")
-        check_carried(desk(record), given)
+        check_carried(desk(record), given, ROSTER)
         see(record, given, *(manifest(given, site) for site in SITES[:3]), manifest(first, LEAVER))
     with refused("carried-too-often"):
-        check_carried(desk(record), later(13, first, minimum_contributors=3))
+        check_carried(desk(record), later(13, first, minimum_contributors=3), ROSTER)
 
 
 # --- keys

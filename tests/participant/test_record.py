@@ -119,6 +119,16 @@ def test_a_study_stays_what_it_was_when_joined(record: Record) -> None:
     record.pin(UUID(int=98), **(joined | {"recipe": "c" * 64}))
 
 
+def test_a_studys_minimum_may_rise_and_not_fall(record: Record) -> None:
+    """Also where an agent asks the coordinator anew at each start what the study says."""
+    record.pin_minimum(STUDY, 4)
+    record.pin_minimum(STUDY, 5)
+    record.pin_minimum(STUDY, 4)
+    with refused("study-changed"):
+        record.pin_minimum(STUDY, 3)
+    record.pin_minimum(UUID(int=98), 2)
+
+
 def test_a_new_attempt_is_fine_where_nothing_was_answered(record: Record) -> None:
     record.accept(plan())
     record.accept(plan(1, 2))

@@ -8,12 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from models.flatten import layout_of, save_model, study_layout
+from models.flatten import (
+    SavedModel,
+    Vector,
+    layout_of,
+    load_vector,
+    read_model,
+    save_model,
+    study_layout,
+    to_vector,
+)
 from models.pooled import count_fields
 from models.recipe import load_recipe
 from models.registry import build
+from participant.case_data import CaseData, batches
 from participant.data.errors import DataProblems
-from simulation.control_worker import macro_auc
+from participant.optimise import learning_rate, seed_of
+from participant.terms import RoundTerms
+from participant.training import Trainer
+from simulation.control_worker import macro_auc, train_rounds
 from simulation.controls import Job, Place, run_jobs
 from simulation.hospitals import Population, phantom_hospitals
 
@@ -24,6 +37,19 @@ SMALL = {
     "preprocessing.ct.subsets": 1,
     "training.batch": 4,
     "training.precision": "32",
+}
+
+#: Nothing but steps, of a rate for each round.
+STEADY = {
+    "training.schedule": "cosine",
+    "federation.rounds": 2,
+    "training.warmup_rounds": 0,
+    "training.weight_decay": 0.0,
+    "training.class_weights": "none",
+    "training.augmentation": {},
+    "training.local_epochs": 1,
+    "network.options.stem_drop": 0.0,
+    "network.options.final_drop": 0.0,
 }
 
 
@@ -75,6 +101,50 @@ def test_what_a_job_raises_is_raised_here(model: Path, tmp_path: Path) -> None:
     nowhere = {"site-1": Place(tmp_path / "nowhere", tmp_path, 0)}
     with pytest.raises(DataProblems, match="does not exist"):
         run_jobs([Job("a", model, ["site-1"], 1, nowhere, tmp_path, 0)], tmp_path / "logs", lambda done: None)
+
+
+def test_the_optimiser_of_a_control_goes_on_from_round_to_round(
+    places: dict[str, Place], model: Path, tmp_path: Path
+) -> None:
+    settings = {"training.optimizer": "sgd", "training.momentum": 0.9, "training.lr": 0.01, **STEADY}
+    saved = read_model(model)
+    recipe = saved.recipe.overridden(settings)
+    cases = CaseData.read(recipe, places["site-1"].data, places["site-1"].cache, 0)
+
+    def trained(name: str, *, continuous: bool) -> Vector:
+        trainer = Trainer(recipe, cases, tmp_path / name, 0, device="cpu", threads=1, continuous=continuous)
+        start = SavedModel(saved.vector, saved.layout, recipe)
+        return [result.vector for result in train_rounds(trainer, start, 2)][-1]
+
+    def by_hand(*, anew: bool) -> Vector:
+        network = build(recipe)
+        load_vector(network, saved.layout, saved.vector)
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # missing in torch's stubs
+        network.train()
+        moments: dict[str, torch.Tensor] = {}
+        for number in (1, 2):
+            if anew:
+                moments = {}
+            order = seed_of(seed_of(0, "round", number), 0)
+            for inputs, labels in batches(cases.training, recipe.training.batch, order):
+                network.zero_grad()
+                scores = network(inputs.contiguous(memory_format=torch.channels_last_3d)).float()
+                torch.nn.functional.cross_entropy(scores, labels).backward()
+                with torch.no_grad():
+                    for name, weights in network.named_parameters():
+                        assert weights.grad is not None
+                        if name in moments:
+                            moments[name].mul_(0.9).add_(weights.grad)
+                        else:
+                            moments[name] = weights.grad.clone()
+                        weights.add_(moments[name], alpha=-learning_rate(recipe, RoundTerms(number)))
+        return to_vector(network, saved.layout)
+
+    torch.set_num_threads(1)
+    going_on, anew = trained("continuous", continuous=True), trained("federated", continuous=False)
+    np.testing.assert_array_equal(going_on, by_hand(anew=False))
+    np.testing.assert_array_equal(anew, by_hand(anew=True))
+    assert not np.array_equal(going_on, anew)
 
 
 @pytest.mark.parametrize(("rounds", "points", "expected"), [(10, 4, [3, 5, 8, 10]), (2, 4, [1, 2]), (9, 3, [3, 6, 9])])

@@ -163,6 +163,18 @@ def test_no_site_that_left_counts_for_ever(tmp_path: Path) -> None:
     assert carried(never_there, 2) == []
 
 
+def test_a_plaintext_run_asks_whom_it_is_told(tmp_path: Path) -> None:
+    changes = {"federation.fraction": 0.5}
+    asked = {1: ["site-d", "site-e", "site-f"], 2: ["site-a", "site-c", "site-e"]}
+    free = run(spec_of(tmp_path, changes, rounds=3, sites="abcdef", plaintext=True), tmp_path / "free", silent)
+    spec = spec_of(tmp_path, changes, rounds=3, sites="abcdef", plaintext=True, asked=asked)
+    told = run(spec, tmp_path / "told", silent)
+    rows = [row["contributors"] for row in told.history]
+    assert rows[:2] == list(asked.values())
+    assert rows[2:] == [row["contributors"] for row in free.history][2:]
+    assert [row["contributors"] for row in free.history][:2] != rows[:2]
+
+
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     changes = {"federation.server": {"optimizer": "fedadam", "tau": 0.1}, "federation.weighting": "dynamic"}
     whole = run(spec_of(tmp_path, changes, rounds=4, plaintext=True), tmp_path / "whole", silent)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -22,15 +23,16 @@ from simulation.experiments.report import papers
 from simulation.experiments.report.build import report_of
 from simulation.experiments.report.curves import matching, mean_curve
 from simulation.experiments.report.differences import section as differences
-from simulation.experiments.report.document import Estimate, Published, Report, Table
+from simulation.experiments.report.document import Estimate, Published, Report, Section, Table, Unit
 from simulation.experiments.report.drawing import COLOURS
 from simulation.experiments.report.estimates import NOTHING, at_sites, estimate
 from simulation.experiments.report.html import html_of
 from simulation.experiments.report.plain import csv_of, markdown_of
 from simulation.experiments.report.roc import GRID, band
 from simulation.experiments.report.secrecy import section as secrecy
+from simulation.experiments.report.sweeps import section as sweeps
 from simulation.experiments.report.write import write_report
-from simulation.experiments.results import Point, UnitResult
+from simulation.experiments.results import Point, Predictions, UnitResult
 
 FACTS = [("command", "pleura-simulate experiment made-up"), ("seeds", "1, 2, 3")]
 
@@ -59,6 +61,20 @@ def test_an_interval_is_students_and_ends_where_shares_do() -> None:
     assert (found.low, found.high) == (pytest.approx(0.93 - half, abs=1e-6), 1.0)
     assert found.text == "93.0"
     assert found.interval == "84.0 to 100.0"
+    positive: tuple[Unit, ...] = ("plain", "seconds", "megabytes")
+    signed: tuple[Unit, ...] = ("gain", "points", "difference")
+    for unit in positive:
+        cut = estimate([0.1, 0.9], unit)
+        assert isinstance(cut, Estimate)
+        assert cut.low == 0
+        assert cut.high is not None
+        assert cut.high > 1
+    for unit in signed:
+        free = estimate([-0.1, 0.9], unit)
+        assert isinstance(free, Estimate)
+        assert free.low is not None
+        assert free.low < 0
+    assert Estimate(-0.123, unit="gain").text == "-12.3"
     assert estimate([0.5], "percent") == Estimate(0.5, unit="percent")
     assert estimate([]) == NOTHING
 
@@ -89,7 +105,10 @@ def test_rounds_to_match_are_counted_seed_by_seed() -> None:
         "centralised": [unit("centralised", seed, [0.5, 0.8, 0.85, 0.9]) for seed in (1, 2)],
     }
     (table,) = matching(values.experiment(), units)
-    assert table.rows == [["federated", "centralised", "1 of 2", Estimate(2.0, unit="whole")]]
+    assert table.rows == [["federated", "centralised", "1 of 2", "2, not"]]
+    units["centralised"] = units["centralised"][1:]  # the first seed has no control yet
+    (table,) = matching(values.experiment(), units)
+    assert table.rows == [["federated", "centralised", "0 of 1", "not"]]
 
 
 def test_the_band_of_a_roc_curve_holds_the_curve_and_narrows_with_cases() -> None:
@@ -103,6 +122,15 @@ def test_the_band_of_a_roc_curve_holds_the_curve_and_narrows_with_cases() -> Non
     assert widths[1] < 0.5 * widths[0]
 
 
+def test_sure_and_right_is_a_perfect_curve_though_single_precision_calls_all_of_them_1() -> None:
+    logits = np.array([20.0, 30, 40, 50] * 6)
+    probabilities = np.stack([expit(-logits), expit(logits)], axis=1).astype(np.float32)
+    test = values.predictions(1.0, 1, 24)
+    test = replace(test, probabilities=probabilities, labels=(logits > 35).astype(np.int64))
+    for number in range(2):
+        assert (band([test], number)[0] == 1).all()
+
+
 def test_differences_are_tested_over_seeds_and_on_cases(report: Report) -> None:
     tables = {
         part.key: part for part in differences(values.experiment(), values.units()).parts if not isinstance(part, str)
@@ -114,6 +142,36 @@ def test_differences_are_tested_over_seeds_and_on_cases(report: Report) -> None:
     assert alone[3].mean > 0.05
     assert isinstance(alone[4], Estimate)
     assert alone[4].mean < 0.05
+
+
+def test_arms_are_compared_on_the_same_cases_in_whatever_order_hospitals_have_them() -> None:
+    units = values.units(1)
+    alike = {part.title: part for part in tables_of(differences(values.experiment(), units))}
+    (central,) = units["centralised"]
+    given = central.model.test
+    order = np.arange(len(given)).reshape(-1, 2)[::-1].ravel()  # patients turned round, two cases each
+    test = Predictions(*(array[order] for array in vars(given).values()))
+    units["centralised"] = [replace(central, models={"centralised": replace(central.model, test=test)})]
+    found = {part.title: part for part in tables_of(differences(values.experiment(), units))}
+    assert found == alike
+    assert "centralised" in {row[2] for row in next(iter(found.values())).rows}
+
+
+def tables_of(section: Section) -> list[Table]:
+    return [part for part in section.parts if isinstance(part, Table)]
+
+
+def test_a_sweep_is_of_the_seeds_that_all_of_its_arms_have() -> None:
+    units = values.units()
+    units["federated-3-epochs"] = units["federated-3-epochs"][:1]
+    (table,) = tables_of(sweeps(values.experiment(), units))
+    assert table.rows[0][2] == estimate([auc()(units["federated"][0]) or 0], "area")
+    assert table.note.endswith(": 1.")
+    (table,) = tables_of(sweeps(values.experiment(), values.units()))
+    assert table.note.endswith(": 1, 2, 3.")
+    units["federated-3-epochs"] = values.units()["federated-3-epochs"][1:]
+    units["federated"] = units["federated"][:1]
+    assert not tables_of(sweeps(values.experiment(), units))
 
 
 def test_a_group_of_some_hospitals_is_compared_on_their_cases() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_a_result_comes_back_as_it_was_written(tmp_path: Path) -> None:
             (m.label, m.case, m.given) for m in model.heat_maps
         ]
         np.testing.assert_allclose(again.heat_maps[1].heat, model.heat_maps[1].heat, atol=1e-3)
+
+
+def test_a_result_from_before_contributors_were_written_down(tmp_path: Path) -> None:
+    write_result(replace(values.unit("federated", 1), contributors=(("site-1", "site-2"),)), tmp_path)
+    file = tmp_path / RESULT
+    found = read_result(tmp_path)
+    assert found is not None
+    assert found.contributors == (("site-1", "site-2"),)
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "contributors"}))
+    old = read_result(tmp_path)
+    assert old is not None
+    assert old.contributors == ()
 
 
 def test_a_unit_without_its_last_file_is_not_done(tmp_path: Path) -> None:

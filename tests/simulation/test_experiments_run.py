@@ -6,28 +6,41 @@ import csv
 import io
 import json
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from models.flatten import read_model
+from models.flatten import read_model, study_layout
+from models.recipe_problems import RecipeError
+from models.registry import build
 from participant.data.cases import Split
 from participant.data.errors import DataError
 from simulation.cli import app
 from simulation.datasets import CtShift, Phantoms
 from simulation.experiments.cohort import PANEL, SHEET, Cohort, Sources, settle
-from simulation.experiments.describe import Arm, Column, Experiment, Figure, Group, PaperTable, plaintext_twin
+from simulation.experiments.describe import (
+    Arm,
+    Column,
+    Experiment,
+    Figure,
+    Group,
+    PaperTable,
+    ScaleName,
+    plaintext_twin,
+)
 from simulation.experiments.facts import command_of
-from simulation.experiments.federating import as_sites, curve_of
+from simulation.experiments.federating import as_sites, contributors_of
 from simulation.experiments.main import run_experiment
 from simulation.experiments.measures import accuracy
 from simulation.experiments.papers import EXPERIMENTS
 from simulation.experiments.progress import Bars
-from simulation.experiments.results import RESULT, read_result
+from simulation.experiments.results import RESULT, Point, read_result
 from simulation.experiments.runner import (
     Cohorts,
     Settings,
@@ -41,7 +54,7 @@ from simulation.experiments.runner import (
     waves,
 )
 from simulation.experiments.severities import GRADES, LIMITS, Severities, grade_of, severity_dataset
-from simulation.experiments.training import first_of
+from simulation.experiments.training import first_of, train_unit
 from simulation.phantoms import SITES, Difficulty, ct_phantom
 from simulation.report import Timing
 
@@ -49,6 +62,7 @@ pytestmark = pytest.mark.timeout(900)  # six trainings in two processes, on a ma
 
 CLASSES = ("normal", "pneumonia")
 FILMS = Phantoms("xray", cases=5, scanners=SITES, matrix=32)
+HEAD = ("head.*",)
 TINY = {"input.size": [32, 32], "training.batch": 4, "federation.rounds": 2, "training.precision": "32"}
 
 
@@ -57,7 +71,7 @@ def tiny() -> Experiment:
     arms = [
         Arm("federated", "intermittent-cnn", "films", changes=TINY, also=("training",)),
         plaintext_twin(Arm("federated", "intermittent-cnn", "films", changes=TINY)),
-        Arm("centralised", "intermittent-cnn", "films", "centralised", TINY),
+        Arm("centralised", "intermittent-cnn", "films", "centralised", TINY, without=HEAD),
         Arm("alone", "intermittent-cnn", "films", "alone", TINY, members=("site-1", "site-2")),
         Arm("joined", "intermittent-cnn", "films", changes=TINY, start="federated", arrivals={"site-3": 2}),
         Arm("frozen", "intermittent-cnn", "films", changes=frozen, checkpoint="centralised"),
@@ -141,9 +155,69 @@ def test_an_arm_goes_on_from_another_ones_model(finished: Settings) -> None:
     np.testing.assert_array_equal(first_of(task).vector, end.vector)
 
 
+def test_an_arm_takes_anothers_weights_without_its_head(finished: Settings) -> None:
+    experiment = tiny()
+    task = task_of(experiment, finished, experiment.arm("frozen"), 1, Cohorts(experiment, finished, Silent()))
+    assert task.checkpoint == finished.unit("centralised", 1) / "weights.safetensors"
+    handed = load_file(task.checkpoint)
+    given = read_model(finished.unit("centralised", 1) / "model.safetensors")
+    kept = {t.name: given.vector[place].reshape(t.shape) for t, place in given.layout.slices()}
+    assert {name for name in kept if name not in handed} == {name for name in kept if fnmatchcase(name, *HEAD)}
+    for name, values in handed.items():
+        np.testing.assert_array_equal(values, kept[name])
+    first = first_of(task)
+    for tensor, place in first.layout.slices():
+        if tensor.kind == "parameter" and len(tensor.shape) > 1:  # what is trained there is the head alone
+            assert not np.array_equal(first.vector[place], kept[tensor.name].ravel())
+
+
+@pytest.mark.parametrize("name", ["chexnet-transfer", "vgg16-transfer"])
+def test_pretraining_hands_on_all_but_its_head(name: str) -> None:
+    experiment = EXPERIMENTS[name]("small")
+    arm = experiment.arm("pretraining")
+    layout = study_layout(build(recipe_of(arm)), recipe_of(arm))
+    left_out = [t.name for t in layout.tensors if any(fnmatchcase(t.name, pattern) for pattern in arm.without)]
+    assert left_out
+    assert not any(tensor.startswith("features.") for tensor in left_out)
+    others = [t.name for t in layout.tensors if t.name not in left_out]
+    assert all(tensor.startswith("features.") for tensor in others)
+
+
+def test_no_hospitals_weight_is_capped_by_another_division(tmp_path: Path) -> None:
+    changes = {**TINY, "federation.n_max": 3, "federation.weighting": "samples"}
+    arms = [
+        Arm("samples", "intermittent-cnn", "films", changes=changes),
+        Arm("equal", "intermittent-cnn", "films", changes={**changes, "federation.weighting": "equal"}),
+        Arm("pooled", "intermittent-cnn", "films", "centralised", changes),
+    ]
+    experiment = replace(tiny(), arms=arms, data={"films": replace(tiny().data["films"], division="quantity:4")})
+    settings = Settings(None, tmp_path, 1)
+    cohorts = Cohorts(experiment, settings, Silent())
+    tasks = [task_of(experiment, settings, arm, 1, cohorts) for arm in arms]
+    cases = [len([r for r in rows_of(h.data) if r["split"] == "train"]) for h in tasks[0].hospitals]
+    assert max(cases) > 3 * min(cases)
+    assert [task.recipe.federation.n_max for task in tasks] == [max(cases), 3, 3]
+    roomy = replace(arms[0], changes={**changes, "federation.n_max": 1000})
+    assert task_of(experiment, settings, roomy, 1, cohorts).recipe.federation.n_max == 1000
+
+
+def test_what_stays_at_sites_cannot_be_tried(finished: Settings, tmp_path: Path) -> None:
+    experiment = tiny()
+    task = task_of(experiment, finished, experiment.arm("federated"), 1, Cohorts(experiment, finished, Silent()))
+    local = task.recipe.overridden({"network.local": ["features.1.*"]})
+    with pytest.raises(RecipeError, match=r"network\.local.*never part of it"):
+        train_unit(replace(task, recipe=local, folder=tmp_path), lambda: None)
+
+
 def test_the_folder_that_is_shared_holds_no_work(finished: Settings) -> None:
     report = finished.out / "report"
-    assert {path.name for path in report.iterdir()} == {"report.html", "report.md", "tables", "pictures"}
+    assert {path.name for path in report.iterdir()} == {
+        "report.html",
+        "report.md",
+        "tables.md",
+        "tables",
+        "pictures",
+    }
     text = (report / "report.md").read_text()
     assert "pleura-simulate experiment tiny" in text
     assert str(finished.out) not in text
@@ -181,8 +255,8 @@ def test_a_unit_that_fails_leaves_the_others(finished: Settings) -> None:
 
 def test_arms_come_after_those_that_they_need() -> None:
     assert [[arm.name for arm in wave] for wave in waves(tiny().arms)] == [
-        ["federated", "federated-plaintext", "centralised", "alone"],
-        ["joined", "frozen"],
+        ["federated", "centralised", "alone"],
+        ["federated-plaintext", "joined", "frozen"],
     ]
     circle = [Arm("a", "ucadi", "d", start="b"), Arm("b", "ucadi", "d", start="a")]
     with pytest.raises(ValueError, match="need each other"):
@@ -227,6 +301,18 @@ def test_the_papers_experiments_hang_together(name: str, scale: str) -> None:
     for parts in (experiment.tables, experiment.groups, experiment.sweeps):
         keys = [part.key for part in parts]
         assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize(("scale", "epochs", "words"), [
+    ("small", (1, 1, 1), "one epoch everywhere"),
+    ("results", (1, 3, 3), "centralised one epoch of all films, federated three epochs"),
+    ("full", (3, 3, 3), "three epochs everywhere"),
+])  # fmt: skip
+def test_fl_cxr_says_what_a_round_is(scale: ScaleName, epochs: tuple[int, ...], words: str) -> None:
+    experiment = EXPERIMENTS["fl-cxr"](scale)
+    arms = [experiment.arm(f"resnet18-{kind}") for kind in ("centralised", "federated", "alone")]
+    assert tuple(recipe_of(arm).training.local_epochs for arm in arms) == epochs
+    assert words in experiment.lead[-1]
 
 
 def test_at_full_scale_recipes_are_as_published() -> None:
@@ -305,18 +391,46 @@ def test_grades_of_severity_are_shares_of_the_lungs(tmp_path: Path) -> None:
     assert grade_of(phantom) == GRADES[sum(share >= limit for limit in LIMITS)]
 
 
-def test_a_rounds_metrics_belong_to_the_model_before_it() -> None:
-    def row(number: int, kind: str, auc: float | None, state: str = "complete") -> dict[str, object]:
-        metrics = None if auc is None else {"macro_auc": auc, "loss": 1.0, "accuracy": 0.5}
-        return {"round": number, "attempt": 1, "kind": kind, "state": state, "metrics": metrics}
+def test_every_arm_is_judged_on_all_members_validation_cases(finished: Settings) -> None:
+    curves = {arm: units[0].curve for arm, units in results_of(tiny(), finished).items()}
+    assert curves["federated"][0] == curves["centralised"][0]  # the same first model
+    # In its first round site-3 has not joined yet, and the federation itself counts two sites' cases.
+    assert replace_round(curves["joined"][0], 2) == curves["federated"][2]
 
-    history = [
-        row(1, "training", 0.5),
-        row(2, "training", None, "failed"),
-        row(3, "training", 0.7),
-        row(4, "evaluation", 0.8),
-    ]
-    assert [(point.round, point.auc) for point in curve_of(history)] == [(0, 0.5), (1, 0.7), (2, 0.8)]
+
+def replace_round(point: Point, number: int) -> Point:
+    return point.model_copy(update={"round": number})
+
+
+def test_who_took_part_in_each_completed_attempt() -> None:
+    def row(number: int, state: str = "complete", carried: tuple[str, ...] = ()) -> dict[str, object]:
+        return {"round": number, "state": state, "contributors": ["a", "b", "c"], "carried": list(carried)}
+
+    history = [row(1), row(2, "failed"), row(3, carried=("b",)), row(2)]
+    assert contributors_of(history) == [["a", "b", "c"], ["a", "b", "c"], ["a", "c"]]
+
+
+def test_a_twin_asks_whom_its_original_asked(finished: Settings) -> None:
+    results = results_of(tiny(), finished)
+    own, twin = results["federated"][0], results["federated-plaintext"][0]
+    assert own.contributors == twin.contributors == (("site-1", "site-2", "site-3"),) * 3
+    assert set(twin.seconds) == {"train", "wall"}
+    experiment = tiny()
+    cohorts = Cohorts(experiment, finished, Silent())
+    task = task_of(experiment, finished, experiment.arm("federated-plaintext"), 1, cohorts)
+    assert task.original == finished.unit("federated", 1)
+
+
+def test_one_set_does_not_stand_for_several(tmp_path: Path) -> None:
+    (tmp_path / "normal").mkdir()
+    experiment = EXPERIMENTS["chexnet-transfer"]("small")
+    settings = Settings(tmp_path, tmp_path / "run", 1)
+    with pytest.raises(DataError, match=r"xray-2class, xray-3class"):
+        Cohorts(experiment, settings, Silent())
+    Cohorts(experiment, replace(settings, checkpoint=tmp_path / "chexnet.pth"), Silent())  # no pretraining, one set
+    for name in ("xray-2class", "xray-3class"):
+        (tmp_path / name).mkdir()
+    Cohorts(experiment, settings, Silent())
 
 
 def test_sites_on_machines_of_their_own_wait_for_the_slowest() -> None:

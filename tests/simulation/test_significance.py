@@ -135,6 +135,13 @@ def test_seeds_are_compared_with_a_paired_test() -> None:
     assert local.adjusted_p == pytest.approx(2 * local.difference.p)
 
 
+def test_a_difference_that_does_not_vary_over_the_seeds_is_not_tested() -> None:
+    values = {"federated": [0.75, 1.0], "centralised": [0.5, 0.75], "alone": [0.5, 0.7], "again": [0.75, 1.0]}
+    found = compare_seeds("accuracy", values)
+    assert [each.second for each in found] == ["alone", "again"]
+    assert found[1].difference.p == 1
+
+
 def test_a_single_comparison_needs_no_correction() -> None:
     (found,) = compare_seeds("AUC", {"federated": [0.93, 0.95], "centralised": [0.90, 0.91]})
     assert found.adjusted_p == found.difference.p

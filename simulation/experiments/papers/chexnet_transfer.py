@@ -103,7 +103,15 @@ def _cohort(scale: ScaleName, name: str) -> Cohort:
 def _arms(scale: ScaleName) -> Iterator[Arm]:
     changes, pretraining = SCALES[scale], PRETRAINING_CHANGES[scale]
     own = {"network.classes": ["normal", "pneumonia"], "network.frozen": [], "training.early_stopping": None}
-    yield Arm(PRETRAINING, BLOCK, PRETRAINING, "centralised", {**changes, **own, **pretraining}, once=True)
+    yield Arm(
+        PRETRAINING,
+        BLOCK,
+        PRETRAINING,
+        "centralised",
+        {**changes, **own, **pretraining},
+        once=True,
+        without=("classifier.*",),
+    )
     for name in COMPOSITIONS:
         yield Arm(name, HEAD, name, "centralised", changes, checkpoint=PRETRAINING)
     settings: list[tuple[str, Mapping[str, Any]]] = [

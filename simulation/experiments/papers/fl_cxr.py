@@ -81,6 +81,14 @@ CENTRALISED_CHANGES: Mapping[ScaleName, Mapping[str, Any]] = {
     "results": {"training.local_epochs": 1},
     "full": {},
 }
+ROUND: Mapping[ScaleName, str] = {
+    "small": "one epoch everywhere: centralised of all films, federated at two of the five hospitals, alone of the "
+    "hospital's own films",
+    "results": "centralised one epoch of all films, federated three epochs at two of the five hospitals, alone three "
+    "epochs of the hospital's own films",
+    "full": "three epochs everywhere: centralised of all films, federated at two of the five hospitals, alone of the "
+    "hospital's own films",
+}
 LEAD = (
     "Four networks are trained on films of three classes by five hospitals, of which two take part in each round, and "
     "by one place that has all films. The paper used COVIDx (15,282 films).",
@@ -93,7 +101,7 @@ def describe(scale: ScaleName) -> Experiment:
         name="fl-cxr",
         title="Federated chest X-rays: four networks",
         paper=PAPER,
-        lead=LEAD,
+        lead=(*LEAD, f"A round is {ROUND[scale]}."),
         data={"films": Cohort("xray-3class", SITES)},
         arms=list(_arms(scale)),
         tables=[_accuracies(), _classes(), _gaps()],

@@ -171,6 +171,6 @@ def _times() -> PaperTable:
         )
         for arm, printed in SUMMARY.items()
     ]
-    columns = [Column("seconds", "seconds"), Column("time saved", "percent")]
+    columns = [Column("seconds", "seconds"), Column("time saved", "gain")]
     note = "Seconds with every client on a machine of its own: the slowest of each round, sealing and opening included."
     return PaperTable("times", "Time", "its table 3", columns, rows, note)

@@ -103,7 +103,7 @@ def describe(scale: ScaleName) -> Experiment:
 def _arms(scale: ScaleName) -> Iterator[Arm]:
     weights = {"network.classes": ["normal", "pneumonia"], "training.class_weights": "none"}
     changes = {**SCALES[scale], **PRETRAINING_CHANGES[scale], **weights}
-    yield Arm(PRETRAINING, "vgg16-transfer-all", "pretraining", "centralised", changes, once=True)
+    yield Arm(PRETRAINING, "vgg16-transfer-all", "pretraining", "centralised", changes, once=True, without=("head.*",))
     for number, (recipe, data, _) in EXPERIMENTS.items():
         for kind in KINDS:
             arm = Arm(_name(number, kind), recipe, data, kind, SCALES[scale], checkpoint=PRETRAINING)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from simulation.experiments.describe import Experiment, Group
 from simulation.experiments.report.document import Cell, Picture, Section, Table
 from simulation.experiments.report.drawing import colour, new_figure, styled, whole_numbers
-from simulation.experiments.report.estimates import NOTHING, Units, estimate
+from simulation.experiments.report.estimates import Units
 from simulation.experiments.results import UnitResult
 from simulation.significance import rounds_to_match
 
@@ -27,8 +27,8 @@ TOLERANCE = 0.01  # of macro AUC: a federation this close below the control's la
 
 def section(experiment: Experiment, units: Units) -> Section:
     words = (
-        "A thin line for each seed, a thick one for their mean. A round is the same number of epochs in every arm of a "
-        "picture, so that equal rounds mean equal work; validation cases are those of all hospitals together."
+        "A thin line for each seed, a thick one for their mean. After each round the model is judged on the validation "
+        "cases of all hospitals that take part, whoever was asked in the round; round 0 is the first model."
     )
     pictures = [picture for group in experiment.groups if group.curves for picture in _pictures(group, units)]
     return Section("Learning curves", [words, *pictures, *matching(experiment, units)])
@@ -55,25 +55,27 @@ def matching(experiment: Experiment, units: Units) -> Iterator[Table]:
     rows: list[list[Cell]] = []
     for group in experiment.groups:
         for arm in [arm for arm in group.arms if group.control and arm != group.control]:
-            found = [_matched(unit, units[group.control or ""]) for unit in units.get(arm, ())]
-            reached = [float(number) for number in found if number is not None]
+            found = list(_matched(units.get(arm, ()), units.get(group.control or "", ())))
             if found:
-                share = f"{len(reached)} of {len(found)}"
-                rows.append([arm, group.control or NOTHING, share, estimate(reached, "whole")])
+                share = f"{sum(number is not None for number in found)} of {len(found)}"
+                # No mean: over those seeds alone that matched it would be the better the fewer did.
+                by_seed = ", ".join("not" if number is None else str(number) for number in found)
+                rows.append([arm, group.control or "", share, by_seed])
     if rows:
-        head = ["arm", "control", "seeds that matched it", "after rounds"]
+        head = ["arm", "control", "seeds that matched it", "after round, seed by seed"]
         note = (
             f"Matched: from that round on the macro AUC on the validation cases is never more than {TOLERANCE} below "
-            "the control's after its last round."
+            "the control's of the same seed after its last round."
         )
         yield Table("rounds-to-match", "Rounds needed to match training in one place", head, rows, note)
 
 
-def _matched(unit: UnitResult, controls: Sequence[UnitResult]) -> int | None:
-    """Against the control of the same seed."""
-    targets = [curves[0][-1][1] for c in controls if c.seed == unit.seed and (curves := curves_of([c], "auc"))]
-    curve = curves_of([unit], "auc")
-    return rounds_to_match(curve[0], targets[0], TOLERANCE) if targets and curve else None
+def _matched(done: Sequence[UnitResult], controls: Sequence[UnitResult]) -> Iterator[int | None]:
+    """Of each unit whose seed has a control, the round in which it matched that one."""
+    targets = {control.seed: curves[0][-1][1] for control in controls if (curves := curves_of([control], "auc"))}
+    for unit in sorted(done, key=lambda unit: unit.seed):
+        if unit.seed in targets and (curves := curves_of([unit], "auc")):
+            yield rounds_to_match(curves[0], targets[unit.seed], TOLERANCE)
 
 
 def _pictures(group: Group, units: Units) -> Iterator[Picture]:

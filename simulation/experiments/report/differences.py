@@ -61,7 +61,7 @@ def _on_cases(group: Group, done: BySeed, seed: int) -> Sequence[Comparison]:
     first = _test(done[group.arms[0]][seed])
     models: dict[str, NDArray[np.float32]] = {}
     for arm, of_seed in done.items():
-        tests = [model.test for model in of_seed[seed].models.values()]
+        tests = [_ordered(model.test) for model in of_seed[seed].models.values()]
         if all(
             np.array_equal(test.patients, first.patients) and np.array_equal(test.labels, first.labels)
             for test in tests
@@ -71,7 +71,13 @@ def _on_cases(group: Group, done: BySeed, seed: int) -> Sequence[Comparison]:
 
 
 def _test(unit: UnitResult) -> Predictions:
-    return next(iter(unit.models.values())).test
+    return _ordered(next(iter(unit.models.values())).test)
+
+
+def _ordered(found: Predictions) -> Predictions:
+    """By patient: the same cases come in another order where they are divided among hospitals in another way."""
+    order = np.argsort(found.patients, kind="stable")
+    return Predictions(*(values[order] for values in vars(found).values()))
 
 
 def _table(key: str, title: str, found: Sequence[Comparison]) -> Table:

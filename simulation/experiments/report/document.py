@@ -9,15 +9,20 @@ from typing import Literal, TypeAlias
 from matplotlib.figure import Figure
 
 Unit: TypeAlias = Literal[
-    "percent", "points", "area", "plain", "seconds", "whole", "megabytes", "probability", "difference"
+    "percent", "gain", "points", "area", "plain", "seconds", "whole", "megabytes", "probability", "difference"
 ]
-"""How a figure is printed. A percent and an area (under a curve) are shares, in [0, 1] until they are printed."""
+"""How a figure is printed. A percent and an area (under a curve) are shares, in [0, 1] until they are printed.
+
+A gain is a percentage, points are percentage points; both are shares until they are printed, with a sign.
+"""
 
 SHARES: tuple[Unit, ...] = ("percent", "area")
+SIGNED: tuple[Unit, ...] = ("gain", "points", "difference")
 
-_SCALE: dict[Unit, float] = {"percent": 100.0, "points": 100.0, "megabytes": 1e-6}
+_SCALE: dict[Unit, float] = {"percent": 100.0, "gain": 100.0, "points": 100.0, "megabytes": 1e-6}
 _DIGITS: dict[Unit, int] = {
     "percent": 1,
+    "gain": 1,
     "points": 1,
     "area": 3,
     "plain": 3,
@@ -125,5 +130,5 @@ def shown(value: float, unit: Unit) -> str:
     """A figure as it is printed, without its unit's sign."""
     if unit == "probability" and value < 0.001:
         return "< 0.001"
-    sign = "+" if unit in ("difference", "points") else ""
+    sign = "+" if unit in SIGNED else ""
     return f"{value * _SCALE.get(unit, 1.0):{sign},.{_DIGITS[unit]}f}"

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from models.statistics import mean_interval
 from simulation.experiments.describe import Figure, Group, Measure
-from simulation.experiments.report.document import SHARES, Cell, Estimate, Unit
+from simulation.experiments.report.document import SHARES, SIGNED, Cell, Estimate, Unit
 from simulation.experiments.results import UnitResult
 
 Units: TypeAlias = Mapping[str, Sequence[UnitResult]]
@@ -19,13 +19,16 @@ NOTHING = "—"
 
 
 def estimate(values: Sequence[float], unit: Unit = "plain") -> Cell:
-    """Mean and 95 % t-interval, cut off where no share can be; of one value no interval, of none a dash."""
+    """Mean and 95 % t-interval, cut off where no such figure can be; of one value no interval, of none a dash.
+
+    Below 0 there are differences alone: no share, loss, time or number of bytes.
+    """
     if not values:
         return NOTHING
     if len(values) == 1:
         return Estimate(values[0], unit=unit)
     found = mean_interval(values)
-    lowest, highest = (0.0, 1.0) if unit in SHARES else (-math.inf, math.inf)
+    lowest, highest = -math.inf if unit in SIGNED else 0.0, 1.0 if unit in SHARES else math.inf
     return Estimate(found.value, max(found.low, lowest), min(found.high, highest), len(values), unit)
 
 

@@ -8,7 +8,7 @@ from simulation.experiments.describe import Experiment, Figure, PaperTable
 from simulation.experiments.report.document import Cell, Published, Section, Table
 from simulation.experiments.report.estimates import NOTHING, Units, estimate, figures
 
-UNITS = {"percent": " (%)", "points": " (percentage points)", "seconds": " (s)"}
+UNITS = {"percent": " (%)", "gain": " (%)", "points": " (percentage points)", "seconds": " (s)"}
 
 
 def section(experiment: Experiment, units: Units) -> Section:

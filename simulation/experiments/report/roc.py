@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from models.statistics import log_odds
 from simulation.experiments.describe import Experiment, Group, Reader
 from simulation.experiments.measures import auc
 from simulation.experiments.report.document import Estimate, Picture, Section, Table
@@ -109,11 +110,13 @@ def _drawn(test: Predictions, rng: np.random.Generator) -> NDArray[np.int64]:
 
 def _curve(test: Predictions, number: int, chosen: NDArray[np.int64]) -> Curve:
     """Sensitivity at each false-positive rate of the grid; not a number where a kind of case is missing."""
-    scores, positive = test.probabilities[chosen, number], test.labels[chosen] == number
+    positive = test.labels[chosen] == number
     if positive.all() or not positive.any():
         return np.full(len(GRID), np.nan)
-    falling = np.argsort(-scores, kind="stable")
-    last_of_ties = np.r_[np.flatnonzero(np.diff(scores[falling])), len(scores) - 1]
+    # Ranks, as the log-odds of sure models may be infinite, and infinities have no difference.
+    ranks = np.unique(log_odds(test.probabilities[chosen], number), return_inverse=True)[1]
+    falling = np.argsort(-ranks, kind="stable")
+    last_of_ties = np.r_[np.flatnonzero(np.diff(ranks[falling])), len(ranks) - 1]
     hits = np.r_[0, np.cumsum(positive[falling])[last_of_ties]] / positive.sum()
     false = np.r_[0, np.cumsum(~positive[falling])[last_of_ties]] / (~positive).sum()
     # At a step the curve stands straight up; np.interp takes its upper end there, as the best that rate allows.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from simulation.experiments.describe import Experiment, Sweep
 from simulation.experiments.measures import accuracy, auc
@@ -18,7 +18,8 @@ def section(experiment: Experiment, units: Units) -> Section:
 
 def _of_sweep(sweep: Sweep, units: Units) -> Iterator[Picture | Table]:
     arms = {value: arm for value, arm in sweep.arms.items() if units.get(arm)}
-    if not arms:
+    units, seeds = _of_common_seeds(arms.values(), units)
+    if not seeds:
         return
     yield _over_rounds(sweep, arms, units)
     yield _at_the_end(sweep, arms, units)
@@ -31,7 +32,15 @@ def _of_sweep(sweep: Sweep, units: Units) -> Iterator[Picture | Table]:
         ]
         for value, arm in arms.items()
     ]
-    yield Table(f"sweep-{sweep.key}", sweep.title, [sweep.what, "arm", "macro AUC", "accuracy (%)"], rows)
+    note = f"Of those seeds alone at which every arm of the sweep was trained: {', '.join(map(str, seeds))}."
+    yield Table(f"sweep-{sweep.key}", sweep.title, [sweep.what, "arm", "macro AUC", "accuracy (%)"], rows, note)
+
+
+def _of_common_seeds(arms: Collection[str], units: Units) -> tuple[Units, list[int]]:
+    """The arms' units at the seeds that all of them have, and these: other splits would pass for the setting."""
+    of_arms = [{unit.seed for unit in units[arm]} for arm in arms]
+    seeds = sorted(set.intersection(*of_arms)) if of_arms else []
+    return {arm: [unit for unit in units[arm] if unit.seed in seeds] for arm in arms}, seeds
 
 
 @styled
