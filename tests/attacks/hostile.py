@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
 import jwt
@@ -100,7 +101,7 @@ class Hostile:
         if rule is not None and rule.answer is not None:
             status, headers, data = 200 if rule.answer else 204, [], rule.answer
         else:
-            status, headers, data = await _asked(self._app, scope, receive, body)
+            status, headers, data = await _asked(self._app, _forgetful(scope), receive, body)
             if rule is not None and rule.change is not None and status == 200:
                 data = json.dumps(rule.change(json.loads(data))).encode()
         self.log.append(Exchange(site, scope["method"], scope["path"], body, status, data))
@@ -132,6 +133,12 @@ async def _asked(app: App, scope: Scope, receive: Receive, body: bytes) -> tuple
     await app(scope, read_again, send)
     start = messages[0]
     return start["status"], list(start["headers"]), b"".join(each.get("body", b"") for each in messages[1:])
+
+
+def _forgetful(scope: Scope) -> Scope:
+    """The request as if the site knew nothing yet: this coordinator sends whole what an honest one would leave out."""
+    query = [pair for pair in parse_qsl(scope["query_string"].decode()) if pair[0] != "known"]
+    return {**scope, "query_string": urlencode(query).encode()}
 
 
 def _site(scope: Scope) -> UUID | None:
