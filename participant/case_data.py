@@ -24,6 +24,8 @@ from participant.data.splits import fold_cases, split_cases
 
 log = logging.getLogger(__name__)
 
+CROPPED_DETAIL = 2  # times the recipe's size that a film is kept at where crops are cut from it: four times the disk
+
 
 class Cases(Dataset[tuple[Tensor, int]]):
     """The cases of one split, of one site or of several behind one another.
@@ -152,7 +154,8 @@ def _settings(recipe: Recipe) -> Settings:
     given = recipe.preprocessing
     if given.ct is None:
         height, width = recipe.input.size
-        return XRaySettings((height, width), recipe.input.channels, given.mean, given.std)
+        detail = CROPPED_DETAIL if recipe.training.augmentation.crop is not None else 1
+        return XRaySettings((height, width), recipe.input.channels, given.mean, given.std, detail)
     depth, height, width = recipe.input.size
     ct = given.ct
     return CTSettings((depth, height, width), ct.hu_window, given.mean, given.std, ct.steps, ct.steps_up_to)

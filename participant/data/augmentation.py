@@ -13,7 +13,7 @@ from torch import Tensor
 class Augmentation:
     """What may be changed, each input by a random amount.
 
-    crop: a part is cut out and stretched to the whole size (a random resized crop, Szegedy et al. 2015): at least this
+    crop: a part is cut out and stretched to the wanted size (a random resized crop, Szegedy et al. 2015): at least this
     share of the area, its sides' ratio changed by up to 4 to 3; None cuts nothing.
     flip: left and right change places, in half the inputs (this also moves the heart).
     rotation: up to so many degrees in plane. shift: up to so large a share of a side, in each direction.
@@ -25,8 +25,12 @@ class Augmentation:
     shift: float = 0.0
     crop: float | None = None
 
-    def __call__(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
-        """`inputs` [..., height, width] changed; where nothing moves in, the darkest value is put."""
+    def __call__(self, inputs: Tensor, rng: np.random.Generator, size: tuple[int, int] | None = None) -> Tensor:
+        """`inputs` [..., height, width] changed; where nothing moves in, the darkest value is put.
+
+        Args:
+            size: (height, width) that a crop is stretched to; without it that of the inputs.
+        """
         if self == Augmentation():
             return inputs
         import models.torchvision_shim  # noqa: F401  (before torchvision)
@@ -37,7 +41,9 @@ class Augmentation:
         bilinear = v2.InterpolationMode.BILINEAR
         steps: list[v2.Transform] = []
         if self.crop is not None:
-            steps.append(v2.RandomResizedCrop(list(inputs.shape[-2:]), (self.crop, 1.0), interpolation=bilinear))
+            steps.append(
+                v2.RandomResizedCrop(list(size or inputs.shape[-2:]), (self.crop, 1.0), interpolation=bilinear)
+            )
         if self.flip:
             steps.append(v2.RandomHorizontalFlip())
         if self.rotation or self.shift:

@@ -68,7 +68,7 @@ def _key(case: Path, settings: Settings) -> str:
     """
     files = sorted(case.iterdir()) if case.is_dir() else [case]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    shape = [settings.size[-2:], settings.hu_window] if isinstance(settings, CTSettings) else [settings.size]
+    shape = [settings.size[-2:], settings.hu_window] if isinstance(settings, CTSettings) else [settings.kept]
     return sha256(json.dumps([FORM, str(case.resolve()), stats, shape]).encode()).hexdigest()
 
 

@@ -91,10 +91,9 @@ class CaseDataset(Dataset[tuple[Tensor, int]]):
         rng = np.random.default_rng([self._seed, self._epoch, index])
         prepared = self._prepared.get(case.path)
         if isinstance(self.settings, CTSettings):
-            inputs = training_subset(prepared, self.settings, rng)
-        else:
-            inputs = xray_tensor(prepared, self.settings)
-        return self._augmentation(inputs, rng), case.label
+            return self._augmentation(training_subset(prepared, self.settings, rng), rng), case.label
+        inputs = xray_tensor(prepared, self.settings, whole=self._augmentation.crop is not None)
+        return self._augmentation(inputs, rng, self.settings.size), case.label
 
     def evaluation_inputs(self, index: int, subsets: int = 5) -> Tensor:
         """The inputs whose mean probability is the case's prediction, the same at every call.

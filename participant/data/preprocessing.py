@@ -40,12 +40,19 @@ class CTSettings:
 @dataclass(frozen=True)
 class XRaySettings:
     """How a film is prepared. size: (height, width). mean, std: of the [0, 1] range; the grey mean and deviation of the
-    images that torchvision's networks were first trained with."""
+    images that torchvision's networks were first trained with. detail: it is kept at so many times the size, so that
+    parts which are cut out for training are as sharp as whole films are."""
 
     size: tuple[int, int] = (224, 224)
     channels: int = 3
     mean: float = 0.449
     std: float = 0.226
+    detail: int = 1
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """(height, width) of a prepared film."""
+        return self.size[0] * self.detail, self.size[1] * self.detail
 
 
 Settings: TypeAlias = CTSettings | XRaySettings
@@ -63,12 +70,12 @@ def prepare_ct(volume: Volume, settings: CTSettings) -> NDArray[np.float16]:
 
 
 def prepare_xray(volume: Volume, settings: XRaySettings) -> NDArray[np.float16]:
-    """A film resized to (height, width), in [0, 1].
+    """A film resized to `settings.kept`, in [0, 1].
 
     The film is stretched, as the published pipelines do: borders that keep its aspect would tell the network which
     hospital's film format it sees, and cropping would cut the recesses of the lungs.
     """
-    return np.asarray(np.clip(_resize(volume.voxels[None], settings.size)[0], 0, 1), np.float16)
+    return np.asarray(np.clip(_resize(volume.voxels[None], settings.kept)[0], 0, 1), np.float16)
 
 
 def _resize(slices: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -112,8 +119,13 @@ def prediction_subsets(
     return torch.stack([training_subset(prepared, settings, rng) for _ in range(count)])
 
 
-def xray_tensor(prepared: NDArray[np.float16], settings: XRaySettings) -> Tensor:
-    """A prepared film, normalised, the grey repeated in each channel: float32 [channels, height, width]."""
+def xray_tensor(prepared: NDArray[np.float16], settings: XRaySettings, *, whole: bool = False) -> Tensor:
+    """A prepared film, normalised, the grey repeated in each channel: float32 [channels, height, width].
+
+    Of the recipe's size, or with `whole` as large as it is kept.
+    """
+    if settings.detail > 1 and not whole:
+        prepared = _resize(np.asarray(prepared, np.float32)[None], settings.size)[0].astype(np.float16)
     return _normalised(prepared, settings.mean, settings.std).expand(settings.channels, -1, -1).clone()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,15 @@ def test_augmentation_changes_films_reproducibly_and_spares_the_global_generator
     assert first.shape == plain[0][0].shape
     assert not torch.equal(first, plain[0][0])
     assert torch.equal(changed.evaluation_inputs(0), plain.evaluation_inputs(0))
+
+
+def test_crops_of_films_are_cut_from_what_is_kept(films, tmp_path: Path) -> None:
+    sharp = replace(FILM, detail=2)
+    cropped = CaseDataset(films, sharp, tmp_path, augmentation=Augmentation(crop=0.3), seed=3)
+    assert cropped[0][0].shape == cropped.evaluation_inputs(0)[0].shape == (3, 20, 20)
+    assert {np.load(file).shape for file in tmp_path.glob("*.npy")} == {(40, 40)}
+    plain = CaseDataset(films, FILM, tmp_path, seed=3)
+    assert plain[0][0].shape == (3, 20, 20), "what is kept for another recipe is another file"
 
 
 def test_a_random_crop_keeps_the_size_and_shows_a_part_of_every_slice_alike() -> None:

@@ -102,6 +102,18 @@ def test_films_are_stretched_and_repeated_in_each_channel() -> None:
     assert xray_tensor(prepared, XRaySettings(size=(32, 32), channels=1)).shape == (1, 32, 32)
 
 
+def test_a_film_that_crops_are_cut_from_is_kept_sharper() -> None:
+    waves = np.outer(np.sin(np.linspace(0, 12, 128)), np.cos(np.linspace(0, 9, 96))) / 2 + 0.5
+    film = Volume(waves.astype(np.float32), None, "xray", "", Path("film.png"))
+    plain, sharp = XRaySettings(size=(32, 32)), XRaySettings(size=(32, 32), detail=2)
+    prepared = prepare_xray(film, sharp)
+    assert prepared.shape == sharp.kept == (64, 64)
+    assert xray_tensor(prepared, sharp, whole=True).shape == (3, 64, 64)
+    shrunk, expected = xray_tensor(prepared, sharp), xray_tensor(prepare_xray(film, plain), plain)
+    assert shrunk.shape == (3, 32, 32)
+    assert float((shrunk - expected).abs().mean()) < 0.1 * float(expected.std())
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 99))
 def test_statistics_are_those_of_all_voxels_together(slices: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
