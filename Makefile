@@ -33,7 +33,7 @@ lint: $(STAMP)  ## ruff, mypy, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Some 15 minutes on two idle cores; the suite itself runs experiments on a few cases.
+# Long; the suite itself runs experiments on a few cases.
 EXPERIMENTS := ucadi fl-cxr intermittent vgg16-transfer chexnet-transfer
 DATA ?= ../shared/data
 

@@ -24,7 +24,7 @@ from participant.steps.ballots import tend_ballot
 from participant.steps.contribute import accept, contribute
 from participant.steps.desk import Desk, Site, code_of
 from participant.steps.endings import tend_endings
-from participant.steps.epochs import drop_all_keys, drop_old_keys, tend_key
+from participant.steps.epochs import drop_keys, drop_old_keys, tend_key
 from participant.steps.members import Outcomes
 from participant.steps.membership import OVER, join
 from participant.steps.peers import tend_peers
@@ -69,7 +69,7 @@ class StudyLoop:
         site, study = self.desk.site, self.desk.study.id
         if site.record.has_left(study):
             self._call_off(None)
-            drop_all_keys(self.desk)  # one may have been given to this site while a person had it leave
+            drop_keys(site, study)  # one may have been given to this site while a person had it leave
             self.over = True
             return
         task = site.client.task(study, self._cursor, wait, self.desk.known)

@@ -66,7 +66,8 @@ def class_weights(recipe: Recipe, cases: Sequence[int]) -> Tensor | None:
         return None
     weights = [1 / count if count else 0.0 for count in cases] if wanted == "balanced" else wanted
     total = sum(weight * count for weight, count in zip(weights, cases, strict=True))
-    return torch.tensor([weight * sum(cases) / total if total else 0.0 for weight in weights])
+    scale = sum(cases) / total if total else 0.0
+    return torch.tensor([weight * scale for weight in weights])
 
 
 def weighted_loss(scores: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:

@@ -46,7 +46,7 @@ def lasting(leavers: Iterable[Leaver], minimum: int) -> list[Leaver]:
     return [leaver for leaver in leavers if leaver.barred is None and may_carry(leaver.exposure, minimum)]
 
 
-def select(leavers: Iterable[Leaver], roster: Roster, room: int, minimum: int, ever: int = 0) -> Selection:
+def select(leavers: Iterable[Leaver], roster: Roster, room: int, minimum: int, ever: int) -> Selection:
     """As many as there is room for and some member of the roster can open, all of them; none for a roster of half of
     those that ever were members, carried ones apart, or fewer, as sites refuse that (docs/decisions/0009).
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from coordinator.rounds import carrying
 from coordinator.rounds.carrying import Leaver
-from coordinator.store import audit, epochs
+from coordinator.store import attempts, audit, epochs, memberships
 from coordinator.store.kept import ballot_of, plan_of, roster_of
 from coordinator.store.tables import Epoch, Membership, Part, Round, Site, Study
 from coordinator.terms import Terms
@@ -51,7 +51,8 @@ def drop_others(session: Session, study: Study, plan: Plan, roster: Roster, acto
     if plan.origin is None or plan.kind != "training":
         return
     room = plan.k_max - len(plan.expected)
-    selection = carrying.select(leavers(session, study), roster, room, plan.minimum_contributors)
+    ever = memberships.ever(session, study.id)
+    selection = carrying.select(leavers(session, study), roster, room, plan.minimum_contributors, ever)
     for site, reason in selection.dropped.items():
         drop(session, study, site, reason, actor, now)
     release(session, study)
@@ -101,7 +102,7 @@ def place_of(session: Session, row: Round, contributor: UUID) -> UUID:
 def former_members(session: Session, study: Study) -> list[Member]:
     """Members that left and count, or may once the attempt under way is complete: later ones have to approve them."""
     found = {leaver.member.site: leaver.member for leaver in leavers(session, study) if leaver.barred is None}
-    active = _active(session, study.id)
+    active = attempts.active(session, study.id)
     if carries(study) and active is not None:
         roster = Roster.from_json(active.roster)
         gone = select(Membership.site_id).where(Membership.study_id == study.id, Membership.left.is_not(None))
@@ -124,17 +125,13 @@ def able(session: Session, row: Round) -> frozenset[UUID] | None:
 
 def _kept(session: Session, study: Study) -> set[tuple[UUID, UUID]]:
     """(round, site) of all contributions that a plan may still carry, or that the attempt under way does."""
-    active = _active(session, study.id)
+    active = attempts.active(session, study.id)
     keep = {(place.id, site) for site, place in places(session, active).items()} if active is not None else set()
     if study.state in _OVER:
         return keep
     query = select(Membership.site_id).where(Membership.study_id == study.id, Membership.not_carried.is_not(None))
     dropped = set(session.scalars(query))
     return keep | {(row.id, site) for site, row in _newest(session, study.id).items() if site not in dropped}
-
-
-def _active(session: Session, study: UUID) -> Round | None:
-    return session.scalar(select(Round).where(Round.study_id == study, Round.ended.is_(None)))
 
 
 def _newest(session: Session, study: UUID, before: int | None = None) -> dict[UUID, Round]:

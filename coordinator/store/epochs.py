@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from coordinator.errors import Conflict, EpochExists, MessageRefused, NotFound
 from coordinator.rounds.planning import mutually_approved
-from coordinator.store import audit, key_blobs, memberships, tables
-from coordinator.store.tables import Approval, Epoch, Round, Site, Study
+from coordinator.store import attempts, audit, key_blobs, memberships, tables
+from coordinator.store.tables import Approval, Epoch, Site, Study
 from crypto.epoch import EpochRecord, WrapAddition
 from crypto.identity import PublicIdentity, verify
 from crypto.wire import Signed
@@ -222,9 +222,8 @@ def publish(
 
 def _in_use(session: Session, study: UUID) -> list[str]:
     """The public context that the attempt under way was planned with: it is encrypted under until that ends."""
-    states = ("collecting", "aggregating", "opening")
-    active = session.scalar(select(Round).where(Round.study_id == study, Round.state.in_(states)))
-    digest = active.plan["epoch"] if active is not None else None
+    row = attempts.active(session, study)
+    digest = row.plan["epoch"] if row is not None else None
     return list(session.scalars(select(Epoch.context_digest).where(Epoch.record_digest == digest)))
 
 

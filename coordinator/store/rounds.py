@@ -17,6 +17,7 @@ from coordinator.rounds.planning import KeyEpoch, LastAttempt, Settings, StudyVi
 from coordinator.rounds.work import Revealed, Work
 from coordinator.store import audit, carrying, epochs, leases, memberships, models, outcomes, sealed_models, spot_checks
 from coordinator.store.answers import refusal
+from coordinator.store.attempts import ACTIVE
 from coordinator.store.blobs import parts_prefix, sealed_models_prefix, server_state_key, site_parts_prefix, sums_prefix
 from coordinator.store.kept import ballot_of, plan_of, roster_of
 from coordinator.store.leases import Lease
@@ -42,7 +43,6 @@ _WRONG: Final = (
     "not the answer that the others determine: a fault at this site, or a contributor that sealed it another share"
 )
 LOSSES: Final = 3  # rounds lost one after another, each after its ballot was shown, before the study is paused
-_ACTIVE: Final[tuple[RoundState, ...]] = ("collecting", "aggregating", "opening")
 
 
 class WrongState(Exception):
@@ -57,7 +57,7 @@ def unfinished(session: Session, now: float) -> list[UUID]:
 
 def to_plan(session: Session) -> list[UUID]:
     """Running studies without an active attempt."""
-    active = exists().where(Round.study_id == Study.id, Round.state.in_(_ACTIVE))
+    active = exists().where(Round.study_id == Study.id, Round.state.in_(ACTIVE))
     return list(session.scalars(select(Study.id).where(Study.state == "running", ~active).order_by(Study.created)))
 
 
@@ -228,7 +228,7 @@ def adopt(session: Session, lease: Lease, revealed: Revealed, content: str, now:
 
 def fail(session: Session, lease: Lease, reason: str, now: float) -> None:
     """End the attempt; its study is paused when round after round is lost after the ballot."""
-    row = _held(session, lease, *_ACTIVE)
+    row = _held(session, lease, *ACTIVE)
     row.state, row.reason, row.ended = "failed", reason, now
     _tell(session, row, now, "round.failed", reason=reason)
     study = session.get_one(Study, row.study_id)

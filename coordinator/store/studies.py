@@ -204,18 +204,14 @@ def by_reference(session: Session, reference: str) -> Study:
     Raises:
         NotFound: none, or more than one.
     """
-    begins = len(reference) >= _PREFIX
-    found = [
-        study
-        for study in everyone(session)
-        if reference in (study.name, str(study.id)) or (begins and str(study.id).startswith(reference))
-    ]
-    exact = [study for study in found if reference in (study.name, str(study.id))]
-    if len(exact or found) != 1:
+    known, begins = everyone(session), len(reference) >= _PREFIX
+    found = [study for study in known if reference in (study.name, str(study.id))]
+    found = found or [study for study in known if begins and str(study.id).startswith(reference)]
+    if len(found) != 1:
         many = "More than one study begins" if found else "There is no study whose name is, or whose id begins,"
         short = "" if begins or not reference else f" Of an id, give {_PREFIX} characters or more."
         raise NotFound(f"{many} with {reference!r}.{short} `pleura-coordinator study list` shows them all.")
-    return (exact or found)[0]
+    return found[0]
 
 
 def everyone(session: Session) -> list[Study]:

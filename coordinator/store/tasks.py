@@ -10,16 +10,14 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from coordinator.store import epochs, memberships, sealed_models
-from coordinator.store.tables import Contribution, Opening, Outcome, Round, RoundState, Study, Vote
+from coordinator.store import attempts, epochs, memberships, sealed_models
+from coordinator.store.tables import Contribution, Opening, Outcome, Round, Study, Vote
 from crypto.checks import takes_votes
-
-_ACTIVE: tuple[RoundState, ...] = ("collecting", "aggregating", "opening")
 
 
 def marks(session: Session, study: Study, site: UUID, now: float, recent_seconds: float) -> dict[str, Any]:
     """The task with a digest, or a number, in place of each message: what a waiting agent's task is watched by."""
-    active = _active(session, study.id)
+    active = attempts.active(session, study.id)
     return {
         "study_state": study.state,
         "phase": active.state if active else "waiting",
@@ -40,7 +38,7 @@ def cursor(task_marks: dict[str, Any]) -> str:
 
 def task(session: Session, study: Study, site: UUID, now: float, recent_seconds: float) -> dict[str, Any]:
     """The whole task."""
-    light, active = marks(session, study, site, now, recent_seconds), _active(session, study.id)
+    light, active = marks(session, study, site, now, recent_seconds), attempts.active(session, study.id)
     return {
         **light,
         "cursor": cursor(light),
@@ -60,10 +58,6 @@ _NOTHING: dict[str, Any] = {
     "answers": 0,
     "derived": False,
 }
-
-
-def _active(session: Session, study: UUID) -> Round | None:
-    return session.scalar(select(Round).where(Round.study_id == study, Round.state.in_(_ACTIVE)))
 
 
 def _of_attempt(session: Session, row: Round, site: UUID) -> dict[str, Any]:

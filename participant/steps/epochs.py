@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -16,11 +16,11 @@ from crypto.ckks_secret import SecretContext
 from crypto.epoch import EpochRecord, WrapAddition
 from crypto.errors import CryptoError
 from crypto.plan import Plan, Roster
-from crypto.wire import Signed
+from crypto.wire import Digest, Signed
 from participant.documents import EpochState, Task
 from participant.policy import Refused
 from participant.session import Problem
-from participant.steps.desk import Desk
+from participant.steps.desk import Desk, Site
 
 TURN_SECONDS: Final = 30.0  # of one holder to pass the key on; longer than a wait for news, so that none sleeps through
 
@@ -93,15 +93,16 @@ def drop_old_keys(desk: Desk, task: Task) -> None:
         needed.add(task.epoch.record.message.digest)
     if task.plan is not None and task.plan.epoch is not None:
         needed |= {task.plan.epoch, *(carried.epoch for carried in task.plan.carried)}
-    for epoch in desk.site.keyring.drop(desk.study.id, needed):
-        desk.note("key-deleted", record=epoch)
+    for _ in drop_keys(desk.site, desk.study.id, needed):
         desk.say("deleted a key of the study that no round needs any more")
 
 
-def drop_all_keys(desk: Desk) -> None:
-    """Delete the keys of a study that this site left."""
-    for epoch in desk.site.keyring.drop(desk.study.id):
-        desk.note("key-deleted", record=epoch)
+def drop_keys(site: Site, study: UUID, needed: Collection[Digest] = ()) -> list[Digest]:
+    """Delete a study's keys but those of the epochs that are needed, and say so in the ledger; returns which went."""
+    gone = site.keyring.drop(study, needed)
+    for epoch in gone:
+        site.ledger.append("key-deleted", study=str(study), record=epoch)
+    return gone
 
 
 def _deal(desk: Desk, number: int, approved: Roster) -> None:

@@ -11,6 +11,7 @@ from participant.documents import Study
 from participant.policy import Refused, recipe_name
 from participant.steps.carrying import COUNTS_ON
 from participant.steps.desk import Desk, Site
+from participant.steps.epochs import drop_keys
 
 log = logging.getLogger(__name__)
 
@@ -72,5 +73,4 @@ def leave(site: Site, study: Study, *, withdraw: bool = False) -> None:
     site.record.leave(study.id)
     site.client.leave(study.id, withdraw=withdraw)
     site.ledger.append("left", study=str(study.id), name=study.name, withdrawn=withdraw or None)
-    for epoch in site.keyring.drop(study.id):
-        site.ledger.append("key-deleted", study=str(study.id), record=epoch)
+    drop_keys(site, study.id)

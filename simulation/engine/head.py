@@ -21,7 +21,7 @@ from coordinator.rounds.planning import NotYet, plan_round
 from coordinator.rounds.steps import Wait, next_step
 from coordinator.services import Services
 from coordinator.settings import Settings
-from coordinator.store import epochs, history, invitations, memberships, rounds, studies, tables
+from coordinator.store import attempts, epochs, history, invitations, memberships, rounds, studies, tables
 from coordinator.store.blobs import model_key
 from simulation.engine.folder import link_or_copy
 from simulation.engine.transport import Written
@@ -222,5 +222,4 @@ def _study(session: Session) -> tables.Study:
 
 
 def _active(session: Session) -> tables.Round | None:
-    states = ("collecting", "aggregating", "opening")
-    return session.scalar(select(tables.Round).where(tables.Round.state.in_(states)))
+    return attempts.active(session, _study(session).id)

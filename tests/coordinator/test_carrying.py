@@ -56,7 +56,7 @@ def fingerprint(number: int) -> str:
 
 
 def test_those_who_may_are_carried_in_order_of_their_ids() -> None:
-    selection = select_carried([leaver(5), leaver(4)], ROSTER, room=4, minimum=3)
+    selection = select_carried([leaver(5), leaver(4)], ROSTER, room=4, minimum=3, ever=5)
     assert [carried.member.site for carried in selection.carried] == [UUID(int=4), UUID(int=5)]
     assert selection.dropped == {}
 
@@ -71,22 +71,31 @@ def test_those_who_may_are_carried_in_order_of_their_ids() -> None:
     ],
 )
 def test_the_others_are_dropped_in_words(given: Leaver, room: int, words: str) -> None:
-    selection = select_carried([given], ROSTER, room, minimum=3)
+    selection = select_carried([given], ROSTER, room, minimum=3, ever=5)
     assert selection.carried == ()
     assert words in selection.dropped[UUID(int=4)]
 
 
+@pytest.mark.parametrize(("ever", "carried"), [(5, 2), (7, 2), (8, 0), (30, 0)])
+def test_none_is_carried_where_half_of_all_are_gone(ever: int, carried: int) -> None:
+    """Three are here, two would be carried: of eight that ever were members six count, and three are no majority."""
+    selection = select_carried([leaver(4), leaver(5)], ROSTER, room=4, minimum=3, ever=ever)
+    assert len(selection.carried) == carried
+    assert len(selection.dropped) == 2 - carried
+    assert all("half or fewer" in words for words in selection.dropped.values())
+
+
 def test_some_member_has_to_hold_all_the_keys_at_once() -> None:
     one, other = leaver(4, holders=frozenset(SITES[:2])), leaver(5, holders=frozenset(SITES[1:3]))
-    assert len(select_carried([one, other], ROSTER, 4, 3).carried) == 2
+    assert len(select_carried([one, other], ROSTER, 4, 3, 5).carried) == 2
     other = leaver(5, holders=frozenset(SITES[2:3]))
-    selection = select_carried([one, other], ROSTER, 4, 3)
+    selection = select_carried([one, other], ROSTER, 4, 3, 5)
     assert [carried.member.site for carried in selection.carried] == [UUID(int=4)]
     assert "no member that is here holds the key" in selection.dropped[UUID(int=5)]
 
 
 def test_room_is_for_as_many_as_there_is() -> None:
-    assert len(select_carried([leaver(4), leaver(5)], ROSTER, 1, 3).carried) == 1
+    assert len(select_carried([leaver(4), leaver(5)], ROSTER, 1, 3, 5).carried) == 1
 
 
 def test_those_who_last_are_neither_barred_nor_worn_out() -> None:
