@@ -182,7 +182,7 @@ def test_a_leaver_counts_on_and_a_newcomer_at_once(scene: Callable[..., Scene]) 
     assert "still counts" in said
     assert "leave tiny --withdraw" in said
     play.start(5)
-    wait_until(lambda: bool(play.hospitals[5].events("key-received")), "the newcomer to have the key")
+    wait_until(lambda: play.hospitals[5].keys_had() == 1, "the newcomer to have the key")
     wait_until(lambda: play.approves(5, 4), "the newcomer to approve the leaver")
     assert play.stored(4) == [2]
     assert "left and still counts, approved" in play.command(1, "roster", "tiny")
@@ -199,7 +199,7 @@ def test_a_leaver_counts_on_and_a_newcomer_at_once(scene: Callable[..., Scene]) 
     last = play.rows()[-1]
     assert (last["kind"], last["state"], last["carried"]) == ("evaluation", "complete", [])
 
-    assert len(play.hospitals[5].events("key-received")) == 1, "never the key that the leaver sealed under"
+    assert play.hospitals[5].keys_had() == 1, "never the key that the leaver sealed under"
     wait_until(lambda: not any(map(play.stored, play.hospitals)), "every part to be swept")
     for number in (1, 2, 3):
         hospital = play.hospitals[number]
@@ -239,7 +239,7 @@ def test_leavers_under_two_keys_and_one_that_comes_back(scene: Callable[..., Sce
         play.act("resume")
     play.await_break(3)
     play.come_back(5)
-    wait_until(lambda: len(play.hospitals[5].events("key-received")) == 2, "the key for who came back")
+    wait_until(lambda: play.hospitals[5].keys_had() == 2, "the key for who came back")
     wait_until(lambda: all(play.approves(one, 5) for one in (1, 2, 3)) and play.approves(5, 4), "approvals")
     play.act("resume")
     play.await_end()

@@ -215,6 +215,10 @@ class Hospital:
         lines = (json.loads(line) for line in self.home.ledger.read_text().splitlines())
         return [line for line in lines if line["event"] == name]
 
+    def keys_had(self) -> int:
+        """Keys of the study that it was ever given; one that it dealt, as any member may be asked to, counts as well."""
+        return len(self.events("key-received")) + len(self.events("key-dealt"))
+
     def timings(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.home.timings.read_text().splitlines()]
 
