@@ -1,9 +1,13 @@
-"""A federation in one process: the real app on a real SQLite file, sites with real keys, a clock that stands still."""
+"""A federation in one process: the real app on a real SQLite file, sites with real keys, a clock that stands still.
+
+Makes the modules beside it importable, too.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +36,8 @@ from crypto.plan import Plan, Roster
 from crypto.schemes import Recipients, scheme
 from crypto.schemes.opening import open_ballot
 from crypto.schemes.shares import open_shares
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 LAYOUT = Layout(
     (Tensor("weight", (3, 5), "parameter"), Tensor("mean", (3,), "buffer")),

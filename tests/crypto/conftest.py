@@ -1,9 +1,14 @@
-"""A small federation whose members have real keys, for every test that checks what they sign."""
+"""A small federation whose members have real keys, for every test that checks what they sign.
+
+Makes the modules beside it importable, too.
+"""
 
 from __future__ import annotations
 
+import sys
 import uuid
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +19,8 @@ from crypto.identity import Identity
 from crypto.layout import CountField, Layout, Tensor
 from crypto.manifest import Ballot, Manifest
 from crypto.plan import Carried, Member, Plan, Roster
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 STUDY = uuid.UUID(int=77)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny_federation as tiny
@@ -16,19 +15,6 @@ from participant.ledger import Ledger
 from participant.session import Problem
 
 Enrol = Callable[..., Hospital]
-
-
-@pytest.fixture
-def enrol(server: Server, tmp_path: Path) -> Iterator[Enrol]:
-    made: list[Hospital] = []
-
-    def make(number: int, **trainer: Any) -> Hospital:
-        made.append(tiny.make_hospital(tmp_path, server.url, server.invite(), number, **trainer))
-        return made[-1]
-
-    yield make
-    for hospital in made:
-        hospital.stop()
 
 
 def finished(server: Server, study: str) -> Callable[[], bool]:

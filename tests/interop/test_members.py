@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -29,19 +29,6 @@ from participant.steps.desk import Desk
 
 Enrol = Callable[..., Hospital]
 SCHEMES = ("lwe-ckks", "lwe-shamir")
-
-
-@pytest.fixture
-def enrol(server: Server, tmp_path: Path) -> Iterator[Enrol]:
-    made: list[Hospital] = []
-
-    def make(number: int, **trainer: Any) -> Hospital:
-        made.append(tiny.make_hospital(tmp_path, server.url, server.invite(), number, **trainer))
-        return made[-1]
-
-    yield make
-    for hospital in made:
-        hospital.stop()
 
 
 def begin(server: Server, folder: Path, scheme: str, **wishes: Any) -> str:

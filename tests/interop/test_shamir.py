@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import tiny_federation as tiny
 from tiny_federation import Hospital, Server, wait_until
 
 Enrol = Callable[..., Hospital]
-
-
-@pytest.fixture
-def enrol(server: Server, tmp_path: Path) -> Iterator[Enrol]:
-    made: list[Hospital] = []
-
-    def make(number: int, **trainer: Any) -> Hospital:
-        made.append(tiny.make_hospital(tmp_path, server.url, server.invite(), number, **trainer))
-        return made[-1]
-
-    yield make
-    for hospital in made:
-        hospital.stop()
 
 
 def study(server: Server, folder: Path, **wishes: Any) -> str:

@@ -216,7 +216,7 @@ class Hospital:
         return [line for line in lines if line["event"] == name]
 
     def keys_had(self) -> int:
-        """Keys of the study that it was ever given; one that it dealt, as any member may be asked to, counts as well."""
+        """Keys that it was ever given, those that it was asked to deal, as any member may be, among them."""
         return len(self.events("key-received")) + len(self.events("key-dealt"))
 
     def timings(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Makes `small_volumes` importable, and a site of such volumes for all tests of training."""
+"""Makes `small_volumes` and `lying_coordinator` importable, and a site of such volumes for all tests of training."""
 
 from __future__ import annotations
 
