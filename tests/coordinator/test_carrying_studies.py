@@ -92,7 +92,7 @@ class Carrying:
         self.contribute()
         self.complete()
 
-    def leave(self, *, withdraw: bool = False, before_plan: bool = True) -> Any:
+    def leave(self, *, withdraw: bool = False) -> Any:
         """The last member goes, while no attempt is under way."""
         gone = self.members.pop()
         gone.ok("DELETE", f"{self.world.study}/membership" + ("?withdraw=true" if withdraw else ""))
@@ -187,6 +187,16 @@ def test_who_comes_back_is_not_carried(study: Carrying) -> None:
     gone.ok("PUT", f"{study.world.study}/membership")
     study.act("resume")
     assert (study.carried(), study.reason(gone)) == ([], None)
+
+
+def test_who_came_back_does_not_hold_the_key_that_was_replaced_meanwhile(study: Carrying) -> None:
+    gone = study.leave()
+    back, *others = study.members
+    study.world.clock.advance(10)
+    back.ok("DELETE", f"{study.world.study}/membership")
+    back.ok("PUT", f"{study.world.study}/membership")
+    (found,) = study.read(lambda session: carrying.leavers(session, session.get_one(Study, study.world.study_id)))
+    assert found.holders == {gone.id, *(site.id for site in others)}
 
 
 def change_keys(session: Session, site: UUID) -> None:
