@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FUZZ_CASES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint nightly bench fuzz mutants lock clean
+.PHONY: help demo test test-fast lint nightly results bench fuzz mutants lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,12 @@ nightly: $(STAMP) $(addprefix nightly-,$(EXPERIMENTS))  ## every paper's experim
 
 nightly-%: $(STAMP)
 	$(BIN)/pleura-simulate experiment $* --data $(DATA) --scale small --out runs/nightly/$*
+
+results: $(STAMP) $(addprefix results-,$(EXPERIMENTS))  ## docs/results anew: every experiment at three seeds, for hours
+
+results-%: $(STAMP)
+	$(BIN)/pleura-simulate experiment $* --data $(DATA) --scale results --out runs/results/$*
+	cp runs/results/$*/report/tables.md docs/results/$*.md
 
 # The peers' packages must not meet ours: each has an environment of its own, from exact versions.
 PEERS := $(foreach peer,nvflare flower,.bench/$(peer)/.installed)

@@ -90,6 +90,14 @@ def test_a_comparison_takes_the_same_seeds_of_both_arms() -> None:
     assert (row[1].mean, row[1].count) == (pytest.approx(np.mean(gaps)), 2)
 
 
+def test_folds_of_one_seed_are_all_counted() -> None:
+    folds = [replace(unit, seed=1) for unit in values.units()["federated"]]
+    table = PaperTable("f", "Folds", "text", [Column("f", "percent")], [("f", [Figure("federated", accuracy())])])
+    ((_, cell),) = papers.paper_table(table, {"federated": folds}).rows
+    assert isinstance(cell, Estimate)
+    assert (cell.mean, cell.count) == (pytest.approx(np.mean([accuracy()(unit) or 0 for unit in folds])), len(folds))
+
+
 def test_the_mean_curve_ends_where_the_first_one_does() -> None:
     assert mean_curve([[(0, 1.0), (1, 3.0), (2, 5.0)], [(0, 2.0), (1, 5.0)]]) == [(0, 1.5), (1, 4.0)]
     assert mean_curve([]) == []

@@ -45,10 +45,10 @@ def _at(unit: UnitResult, sites: Sequence[str]) -> UnitResult:
 
 
 def figures(units: Units, figure: Figure) -> list[float]:
-    """The values of a table's cell, one a seed; of a comparison only seeds at which both arms are done."""
-    own = {unit.seed: figure.measure(unit) for unit in units.get(figure.arm, ())}
+    """The values of a table's cell, one a unit; of a comparison only seeds at which both arms are done."""
     if not figure.against:
-        return [value for value in own.values() if value is not None]
+        return measured(units, figure.arm, figure.measure)
+    own = {unit.seed: figure.measure(unit) for unit in units.get(figure.arm, ())}
     other = {unit.seed: figure.measure(unit) for unit in units.get(figure.against, ())}
     pairs = [(value, other.get(seed)) for seed, value in own.items()]
     return [figure.by(value, control) for value, control in pairs if value is not None and control is not None]
