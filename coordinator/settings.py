@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 PREFIX: Final = "PLEURA_"
 CONFIG_VARIABLE: Final = "PLEURA_CONFIG"
+AGENT_VARIABLE: Final = "PLEURA_HOME"  # of a participant on the same machine; near enough to `host` to be taken for it
 _CLOSE: Final = 0.8  # difflib ratio from which a name is taken for a misspelled key
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -136,7 +137,7 @@ def _fault(entry: Any, given: Mapping[str, Any], path: Path | None) -> str:
 
 def _misspelled_variables() -> list[str]:
     """PLEURA_ variables that are almost a setting. Others are left alone: other programs share the prefix."""
-    known = {f"{PREFIX}{key.upper()}" for key in Settings.model_fields} | {CONFIG_VARIABLE}
+    known = {f"{PREFIX}{key.upper()}" for key in Settings.model_fields} | {CONFIG_VARIABLE, AGENT_VARIABLE}
     return [
         f"{name} (a variable): there is no such setting. {_nearest(name.removeprefix(PREFIX).lower())}"
         for name in sorted(os.environ)

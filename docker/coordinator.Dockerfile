@@ -2,7 +2,7 @@
 #   docker build -f docker/coordinator.Dockerfile -t pleura-coordinator .
 #   docker run --read-only --tmpfs /tmp -v pleura:/data -p 127.0.0.1:8420:8420 --env-file coordinator.env pleura-coordinator
 FROM python:3.11-slim AS build
-# Kept equal to that of tests/deploy: the lock has no driver for PostgreSQL.
+# The driver for PostgreSQL, which the lock does not have.
 ARG PSYCOPG=3.3.9
 WORKDIR /src
 COPY pyproject.toml requirements.lock README.md LICENSE ./

@@ -73,6 +73,7 @@ def test_an_unknown_key_in_an_env_file(elsewhere: Path) -> None:
 
 def test_other_programs_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLEURA_VECTORS", "/somewhere")
+    monkeypatch.setenv("PLEURA_HOME", "/home of an agent on the same machine")
     assert load().port == 8420
 
 
