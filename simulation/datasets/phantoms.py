@@ -15,8 +15,9 @@ from simulation.phantoms import CT_CLASSES, SITES, XRAY_CLASSES, Difficulty, Sca
 from simulation.phantoms.hospital import Kind
 
 FORM = 1  # of what is drawn: raise it when the phantoms change, so that old ones are not used
-#: A fourth hospital unlike the three: thick, soft slices of large patients, its calibration off.
-FOURTH = Scanner("site-4", slice_thickness=14.0, noise=26.0, blur=2.8, offset=28.0, patient_size=1.1, field_of_view=340)
+#: A fourth hospital unlike the three: thick, soft slices of large patients, its calibration so far off that lesions
+#: look thin.
+FOURTH = Scanner("site-4", slice_thickness=14.0, noise=26.0, blur=2.8, offset=-60, patient_size=1.1, field_of_view=340)
 TERMS = Terms("Apache-2.0, as this program", "drawn by simulation/phantoms", "Phantoms: no patient, no disease.")
 
 
