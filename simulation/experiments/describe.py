@@ -125,16 +125,21 @@ class Group:
     curves: bool = True
     readers: Mapping[str, Sequence[Reader]] = field(default_factory=dict)
 
+    @property
+    def heading(self) -> str:
+        """Its title, with the hospitals on whose cases it compares where these are not all."""
+        return f"{self.title} ({', '.join(self.sites)})" if self.sites else self.title
+
 
 @dataclass(frozen=True)
 class Sweep:
-    """Arms that differ in one number: value: arm."""
+    """Arms that differ in one number: value: arm. note: what else differs with it."""
 
     key: str
     title: str
     what: str
     arms: Mapping[float, str]
-    control: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

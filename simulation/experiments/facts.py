@@ -8,8 +8,9 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from simulation.experiments.describe import Experiment, ScaleName
-from simulation.experiments.runner import Settings
+from models.recipe import Recipe
+from simulation.experiments.describe import Arm, Experiment, ScaleName
+from simulation.experiments.runner import Settings, recipe_of
 
 PACKAGES = ("pleura", "torch", "torchvision", "numpy", "scipy", "tenseal")
 
@@ -21,13 +22,25 @@ def facts_of(
     return [
         ("paper", experiment.paper),
         ("command", command_of(experiment, settings, scale, data_named)),
-        ("scale", scale),
+        ("scale", f"{scale}: {_extent(recipe_of(_typical(experiment)))}"),
         ("seeds", ", ".join(map(str, range(1, settings.seeds + 1)))),
         ("encryption", settings.scheme),
         ("machine", machine()),
         ("versions", ", ".join(f"{name} {version(name)}" for name in PACKAGES)),
         ("written", time.strftime("%Y-%m-%d")),
     ]
+
+
+def _typical(experiment: Experiment) -> Arm:
+    """The first federated arm."""
+    return next(arm for arm in experiment.arms if arm.kind == "federated")
+
+
+def _extent(recipe: Recipe) -> str:
+    """How large the images are and how long is trained, in most arms."""
+    training, size = recipe.training, " x ".join(map(str, recipe.input.size))
+    work = f"{training.local_steps} steps" if training.local_steps else f"{training.local_epochs} local epochs"
+    return f"images of {size}, {recipe.federation.rounds} rounds of {work}, batches of {training.batch}"
 
 
 def command_of(experiment: Experiment, settings: Settings, scale: ScaleName, data_named: str | None) -> str:

@@ -97,10 +97,11 @@ def only(result: UnitResult, name: str) -> UnitResult:
 
 
 def best_validation(name: Literal["accuracy", "loss"]) -> Measure:
-    """The highest accuracy or the lowest loss that any round reached on the validation cases."""
+    """The highest accuracy or the lowest loss on the validation cases that any round's training reached."""
 
     def measure(result: UnitResult) -> float | None:
-        values = [value for point in result.curve if (value := getattr(point, name)) is not None]
+        trained = [point for point in result.curve if point.round > 0]
+        values = [value for point in trained if (value := getattr(point, name)) is not None]
         if not values:
             return None
         return float(max(values) if name == "accuracy" else min(values))

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import experiment_values as values
 
 from simulation.experiments.describe import Column, Figure, Group, PaperTable, plaintext_twin
-from simulation.experiments.measures import accuracy, auc
+from simulation.experiments.measures import accuracy, auc, best_validation
 from simulation.experiments.report import papers
 from simulation.experiments.report.build import report_of
 from simulation.experiments.report.curves import matching, mean_curve
@@ -96,6 +96,23 @@ def test_folds_of_one_seed_are_all_counted() -> None:
     ((_, cell),) = papers.paper_table(table, {"federated": folds}).rows
     assert isinstance(cell, Estimate)
     assert (cell.mean, cell.count) == (pytest.approx(np.mean([accuracy()(unit) or 0 for unit in folds])), len(folds))
+
+
+def test_a_figure_that_some_seeds_lack_says_how_many_have_it() -> None:
+    def interval(values: list[float]) -> str:
+        found = estimate(values, "percent", 3)
+        assert isinstance(found, Estimate)
+        return found.interval
+
+    assert interval([1.0]) == "of 1 in 3"
+    assert interval([0.25, 0.75]) == "0.0 to 100.0; of 2 in 3"
+    assert interval([0.5, 0.5, 0.5]) == ""
+
+
+def test_the_untrained_model_is_nobodys_best_round() -> None:
+    curve = (Point(round=0, accuracy=0.9, loss=0.1), Point(round=1, accuracy=0.6, loss=0.7))
+    unit = replace(values.unit("federated", 1), curve=curve)
+    assert (best_validation("accuracy")(unit), best_validation("loss")(unit)) == (0.6, 0.7)
 
 
 def test_the_mean_curve_ends_where_the_first_one_does() -> None:
@@ -201,8 +218,23 @@ def test_the_cost_of_encryption_is_told_seed_by_seed() -> None:
     assert row[3:] == [
         Estimate(0.0, 0.0, 0.0, 2, "difference"),
         Estimate(0.0, unit="area"),
-        Estimate(max(areas) - min(areas), unit="area"),
+        *[Estimate(max(areas) - min(areas), unit="area")] * 2,
     ]
+    units[twin.name] = units[twin.name][:1]
+    (_, table) = secrecy(replace(experiment, arms=[*experiment.arms, twin]), units).parts
+    assert isinstance(table, Table)
+    assert table.rows[0][-2:] == [NOTHING, NOTHING], "one seed has no spread"
+
+
+def test_who_did_not_train_is_not_counted_where_ways_are_compared() -> None:
+    experiment = values.experiment()
+    twin = replace(plaintext_twin(experiment.arms[0]), members=("site-1",))
+    units = values.units() | {twin.name: [replace(unit, arm=twin.name) for unit in values.units()["federated"]]}
+    (_, table) = secrecy(replace(experiment, arms=[*experiment.arms, twin]), units).parts
+    assert isinstance(table, Table)
+    here = [auc(sites=("site-1",))(unit) or 0 for unit in units["federated"]]
+    assert isinstance(table.rows[0][1], Estimate)
+    assert table.rows[0][1].mean == pytest.approx(np.mean(here))
 
 
 def test_markdown_names_every_picture_and_table(report: Report) -> None:

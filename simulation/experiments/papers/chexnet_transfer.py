@@ -19,7 +19,7 @@ from simulation.experiments.describe import (
     Sweep,
     plaintext_twin,
 )
-from simulation.experiments.measures import accuracy, best_validation, rounds_run
+from simulation.experiments.measures import accuracy, auc, best_validation, rounds_run
 
 PAPER = (
     "Perez and Bir 2020, Implementing Transfer Learning on the CheXNet Convolutional Neural Network to Automatically "
@@ -82,7 +82,7 @@ def describe(scale: ScaleName) -> Experiment:
             Group("head", "Head only", [FEDERATED, MAIN], MAIN),
             Group("block", "Last block and head", [BLOCK_FEDERATED, BLOCK_CENTRALISED], BLOCK_CENTRALISED),
             Group("layers", "Which layers are trained", [BLOCK_CENTRALISED, MAIN]),
-            Group("composition", "Composition of the data", list(reversed(COMPOSITIONS))),
+            Group("composition", "Composition of the data", list(reversed(COMPOSITIONS)), curves=False),
         ],
         sweeps=[
             Sweep("epochs", "Epochs", "epochs", {number: _of_epochs(number) for number in EPOCHS}),
@@ -139,19 +139,24 @@ COLUMNS = (
     Column("highest validation accuracy", "percent"),
     Column("lowest validation loss"),
     Column("test accuracy", "percent"),
+    Column("test AUC", "area"),
 )
 
 
 def _figures(arm: str, printed: tuple[str, str] = ("", "")) -> list[Figure]:
     """The paper prints accuracies as shares; here they are in percent, as everywhere."""
     in_percent = f"{100 * float(printed[0]):.1f}" if printed[0] else ""
-    measures = (best_validation("accuracy"), best_validation("loss"), accuracy())
-    return [Figure(arm, measure, own) for measure, own in zip(measures, (in_percent, printed[1], ""), strict=True)]
+    measures = (best_validation("accuracy"), best_validation("loss"), accuracy(), auc("covid-19"))
+    return [Figure(arm, measure, own) for measure, own in zip(measures, (in_percent, printed[1], "", ""), strict=True)]
 
 
 def _compositions() -> PaperTable:
     rows = [(what, _figures(name, printed)) for name, (what, _, printed) in COMPOSITIONS.items()]
-    note = "Named by the paper's numbers of training films; here their proportions are kept."
+    note = (
+        "Named by the paper's numbers of training films; here the proportion of COVID-19 to all others is kept, in "
+        "validation too: what calls no film COVID-19 is right in 72, 67 and 50 % of those. The test set, whichever the "
+        "composition, has more of the others as well: the AUC tells."
+    )
     return PaperTable("composition", "Composition of the data", "its table 1", COLUMNS, rows, note)
 
 
@@ -161,7 +166,8 @@ def _epochs() -> PaperTable:
         arm = _of_epochs(number)
         rows.append((f"{number} epochs", [Figure(arm, rounds_run(), EPOCHS_RUN[number]), *_figures(arm, printed)]))
     columns = [Column("epochs that it ran for", "whole"), *COLUMNS]
-    return PaperTable("epochs", "Number of epochs", "its table 2", columns, rows)
+    note = "One training a seed, cut off at each number: the highest accuracy can only rise with it, the loss fall."
+    return PaperTable("epochs", "Number of epochs", "its table 2", columns, rows, note)
 
 
 def _rates() -> PaperTable:

@@ -120,6 +120,7 @@ def describe(scale: ScaleName) -> Experiment:
                 "Local epochs of a round",
                 "local epochs",
                 {n: _sweep_arm(scale, n) for n in _epochs(scale)},
+                "As many rounds for each: twice the epochs are twice the training.",
             )
         ],
     )

@@ -77,6 +77,8 @@ LEAD = (
     "network is first trained on xray-2class (normal, pneumonia), which is far less than ImageNet.",
 )
 
+FEWER = '"All films" are but a part of them at this scale.'
+
 
 def describe(scale: ScaleName) -> Experiment:
     """At `scale`: all four experiments, in one place and federated."""
@@ -84,7 +86,7 @@ def describe(scale: ScaleName) -> Experiment:
         name="vgg16-transfer",
         title="VGG-16: how many layers to train",
         paper=PAPER,
-        lead=LEAD,
+        lead=(*LEAD, *([FEWER] if PLUS[scale] else [])),
         data={
             "pretraining": Cohort("xray-2class", caps=PRETRAINING_CAPS[scale]),
             "plus": Cohort("xray-3class", SITES, caps=PLUS[scale]),
@@ -147,5 +149,5 @@ def _covid() -> PaperTable:
         centralised = [Figure(_name(number, "centralised"), m, p) for m, p in zip(measures, printed, strict=True)]
         rows.append((f"{number}: {what}", [*centralised, *(Figure(_name(number, "federated"), m) for m in measures)]))
     columns = [Column(f"{kind}, {name}", "percent") for kind in KINDS for name in ("precision", "recall")]
-    note = "A dash under precision: no film was called COVID-19. The paper prints experiments 1 and 3 only."
+    note = "Where no film was called COVID-19 there is no precision. The paper prints experiments 1 and 3 only."
     return PaperTable("covid", "Precision and recall of COVID-19", "its table 6", columns, rows, note)

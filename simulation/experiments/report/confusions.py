@@ -13,7 +13,7 @@ from simulation.experiments.describe import Experiment, Group
 from simulation.experiments.measures import confusion, precision, recall
 from simulation.experiments.report.document import Picture, Section, Table
 from simulation.experiments.report.drawing import ACCENT, CARD, TEXT, new_figure, styled
-from simulation.experiments.report.estimates import Units, at_sites, estimate, measured
+from simulation.experiments.report.estimates import Units, at_sites, cell
 
 STRONGEST = 0.55  # how opaque a full cell is: figures stay readable on it, on a light page and a dark one
 CELL = 0.85  # inches
@@ -21,8 +21,8 @@ CELL = 0.85  # inches
 
 def section(experiment: Experiment, units: Units) -> Section:
     words = (
-        "Held-out cases of all hospitals, added up over the seeds; rows are the truth, columns the likeliest class, "
-        "and shades the share of the row."
+        "Held-out cases of all hospitals, or of those that a heading names, added up over the seeds; rows are the "
+        "truth, columns the likeliest class, and shades the share of the row."
     )
     found = [part for group in experiment.groups for part in _of_group(group, at_sites(units, group))]
     return Section("Confusion matrices and accuracy by class", [words, *found])
@@ -35,21 +35,20 @@ def _of_group(group: Group, units: Units) -> Iterator[Picture | Table]:
     classes = units[arms[0]][0].classes
     for number, arm in enumerate(arms):
         counts = sum((confusion(unit.model.test) for unit in units[arm]), np.zeros((len(classes),) * 2, np.int64))
-        yield _picture(f"confusion-{group.key}-{number + 1}", f"{group.title}: {arm}", classes, counts)
+        yield _picture(f"confusion-{group.key}-{number + 1}", f"{group.heading}: {arm}", classes, counts)
     rows = [
         [
             arm,
-            *(
-                estimate(measured(units, arm, kind(label)), "percent")
-                for label in classes
-                for kind in (recall, precision)
-            ),
+            *(cell(units, arm, kind(label), "percent") for label in classes for kind in (recall, precision)),
         ]
         for arm in arms
     ]
     head = ["", *(f"{label}, {kind} (%)" for label in classes for kind in ("accuracy", "precision"))]
-    note = "The accuracy of a class is the share of its cases that were given it (its recall, or sensitivity)."
-    yield Table(f"classes-{group.key}", f"{group.title}: each class", head, rows, note)
+    note = (
+        "The accuracy of a class is the share of its cases that were given it (its recall, or sensitivity). At a seed "
+        "where no case was given a class it has no precision."
+    )
+    yield Table(f"classes-{group.key}", f"{group.heading}: each class", head, rows, note)
 
 
 @styled

@@ -60,9 +60,10 @@ def _seconds(experiment: Experiment, units: Units) -> Iterator[Table]:
     ]
     if rows and phases:
         note = (
-            "Measured on the machine named above, one core a training, while others of the same experiment ran beside "
-            'it. "as sites" is what the federation would take with every hospital on a machine of its own: in each '
-            "round the slowest site's training and sealing, then adding, opening and revealing."
+            "Training, sealing and opening are added up over the sites. Measured on the machine named above, one core "
+            'a training, while other work may have shared it: a wide interval says that it did. "as sites" is what the '
+            "federation would take with every hospital on a machine of its own: in each round the slowest site's "
+            "training and sealing, then adding, opening and revealing."
         )
         yield Table("seconds", "Seconds", ["arm", *(f"{phase} (s)" for phase in phases)], rows, note)
 

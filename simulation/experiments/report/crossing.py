@@ -12,7 +12,7 @@ from simulation.experiments.describe import Experiment, Group
 from simulation.experiments.report.confusions import CELL, draw_matrix
 from simulation.experiments.report.document import Cell, Picture, Section, Table
 from simulation.experiments.report.drawing import new_figure, styled
-from simulation.experiments.report.estimates import Units, estimate
+from simulation.experiments.report.estimates import Units, at_sites, estimate
 from simulation.experiments.results import UnitResult
 
 FIGURES: dict[FigureName, str] = {"accuracy": "accuracy", "macro_auc": "macro AUC"}
@@ -24,7 +24,7 @@ def section(experiment: Experiment, units: Units) -> Section:
         "Rows are models, columns the hospitals on whose held-out cases they were tried; means over the seeds. A "
         "hospital's row is the model that it trained alone."
     )
-    found = [part for group in experiment.groups for part in _of_group(experiment, group, units)]
+    found = [part for group in experiment.groups for part in _of_group(experiment, group, at_sites(units, group))]
     return Section("Each hospital's model at every hospital", [words, *found])
 
 
@@ -33,7 +33,8 @@ def _of_group(experiment: Experiment, group: Group, units: Units) -> Iterator[Pi
     others = {unit.seed: unit for unit in units.get(group.arms[0], ())}
     if not alone:
         return
-    crossed = [_crossed(unit, others.get(unit.seed), group.arms[0]) for unit in units[alone[0]]]
+    both = [unit for unit in units[alone[0]] if unit.seed in others] or units[alone[0]]
+    crossed = [_crossed(unit, others.get(unit.seed), group.arms[0]) for unit in both]
     yield _picture(group, crossed)
     models = crossed[0].models
     rows = [
@@ -41,8 +42,11 @@ def _of_group(experiment: Experiment, group: Group, units: Units) -> Iterator[Pi
         for model in models
     ]
     head = ["model", *(f"{name}, {where}" for name in FIGURES.values() for where in ("at home", "elsewhere"))]
-    note = "Elsewhere: the mean over the other hospitals, each counting alike; of a model of nobody's, over all."
-    yield Table(f"cross-{group.key}", f"{group.title}: at home and elsewhere", head, rows, note)
+    note = (
+        "Elsewhere: the mean over the other hospitals, each counting alike; of a model of nobody's, over all. A macro "
+        "AUC is over the classes that a hospital has, so that hospitals with other classes do not compare."
+    )
+    yield Table(f"cross-{group.key}", f"{group.heading}: at home and elsewhere", head, rows, note)
 
 
 def _crossed(alone: UnitResult, other: UnitResult | None, name: str) -> CrossSite:
@@ -74,7 +78,7 @@ def _picture(group: Group, crossed: list[CrossSite]) -> Picture:
         for model, row in zip(models, shares, strict=True)
         for site, share in zip(sites, row, strict=True)
     )
-    return Picture(f"cross-{group.key}", f"{group.title}: accuracy", figure, words)
+    return Picture(f"cross-{group.key}", f"{group.heading}: accuracy", figure, words)
 
 
 def _row(crossed: list[CrossSite], model: str) -> NDArray[np.float64]:

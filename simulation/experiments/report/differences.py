@@ -26,9 +26,10 @@ HEAD = ("figure", "arm", "against", "difference", "p", "p, Holm", "test")
 def section(experiment: Experiment, units: Units) -> Section:
     words = (
         "Differences on the held-out cases, the first arm less the other, with 95 % intervals. Over the seeds a paired "
-        "t-test tells what another split and another start might change; on the cases of the first seed a paired test "
-        "tells what other patients might. Few seeds or few patients tell little apart: no difference found is not "
-        "equality shown."
+        "t-test tells what another split and another start might change; as seeds divide the same cases anew, they "
+        "share most of them, and these intervals are too narrow. On the cases of the first seed a paired test tells "
+        "what other patients might change. Where each hospital trains alone, the mean of their models' figures is "
+        "compared. Few seeds or few patients tell little apart: no difference found is not equality shown."
     )
     return Section(
         "Significance",
@@ -44,9 +45,9 @@ def _of_group(group: Group, units: Units) -> Iterator[Table]:
     if len(seeds) > 1:
         found = adjusted([each for figure in FIGURES for each in _over_seeds(group, done, seeds, figure)])
         if found:
-            yield _table(f"seeds-{group.key}", f"{group.title}: over {len(seeds)} seeds", found)
+            yield _table(f"seeds-{group.key}", f"{group.heading}: over {len(seeds)} seeds", found)
     if seeds and (tested := _on_cases(group, done, seeds[0])):
-        yield _table(f"cases-{group.key}", f"{group.title}: on the held-out cases of seed {seeds[0]}", tested)
+        yield _table(f"cases-{group.key}", f"{group.heading}: on the held-out cases of seed {seeds[0]}", tested)
 
 
 def _over_seeds(group: Group, done: BySeed, seeds: Sequence[int], figure: str) -> Sequence[Comparison]:

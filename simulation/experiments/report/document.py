@@ -36,13 +36,17 @@ _DIGITS: dict[Unit, int] = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval; `count` values were averaged, and of one there is no interval."""
+    """A mean with its 95 % interval; `count` values were averaged, and of one there is no interval.
+
+    among: trainings that there were, where not all of them have such a figure.
+    """
 
     mean: float
     low: float | None = None
     high: float | None = None
     count: int = 1
     unit: Unit = "plain"
+    among: int | None = None
 
     @property
     def text(self) -> str:
@@ -57,11 +61,19 @@ class Estimate:
 
     @property
     def interval(self) -> str:
-        """ "0.88 to 0.94", or nothing where all values were as good as one."""
+        """ "0.88 to 0.94", or nothing where all values were as good as one; "of 1 in 3" where some have no figure."""
+        return "; ".join(part for part in (self._ends, self._known) if part)
+
+    @property
+    def _ends(self) -> str:
         if self.low is None or self.high is None:
             return ""
         ends = shown(self.low, self.unit), shown(self.high, self.unit)
         return "" if set(ends) == {self.text} else f"{ends[0]} to {ends[1]}"
+
+    @property
+    def _known(self) -> str:
+        return "" if self.among is None else f"of {self.count} in {self.among}"
 
 
 @dataclass(frozen=True)

@@ -18,25 +18,37 @@ Units: TypeAlias = Mapping[str, Sequence[UnitResult]]
 NOTHING = "—"
 
 
-def estimate(values: Sequence[float], unit: Unit = "plain") -> Cell:
+def estimate(values: Sequence[float], unit: Unit = "plain", among: int | None = None) -> Cell:
     """Mean and 95 % t-interval, cut off where no such figure can be; of one value no interval, of none a dash.
 
     Below 0 there are differences alone: no share, loss, time or number of bytes.
+
+    Args:
+        among: trainings that there were; where more than there are values, the cell says so.
     """
     if not values:
         return NOTHING
+    among = among if among != len(values) else None
     if len(values) == 1:
-        return Estimate(values[0], unit=unit)
+        return Estimate(values[0], unit=unit, among=among)
     found = mean_interval(values)
     lowest, highest = -math.inf if unit in SIGNED else 0.0, 1.0 if unit in SHARES else math.inf
-    return Estimate(found.value, max(found.low, lowest), min(found.high, highest), len(values), unit)
+    return Estimate(found.value, max(found.low, lowest), min(found.high, highest), len(values), unit, among)
+
+
+def cell(units: Units, arm: str, measure: Measure, unit: Unit) -> Cell:
+    """An arm's figure."""
+    return estimate(measured(units, arm, measure), unit, len(units.get(arm, ())))
 
 
 def at_sites(units: Units, group: Group) -> Units:
     """The units of a group's arms as if they had been tried on the held-out cases of its hospitals alone."""
-    if not group.sites:
-        return {arm: units[arm] for arm in group.arms if units.get(arm)}
-    return {arm: [_at(unit, group.sites) for unit in units[arm]] for arm in group.arms if units.get(arm)}
+    return {arm: tried_at(units[arm], group.sites) for arm in group.arms if units.get(arm)}
+
+
+def tried_at(done: Sequence[UnitResult], sites: Sequence[str]) -> Sequence[UnitResult]:
+    """Units as if they had been tried on the held-out cases of some hospitals alone; of all, where none are named."""
+    return [_at(unit, sites) for unit in done] if sites else done
 
 
 def _at(unit: UnitResult, sites: Sequence[str]) -> UnitResult:

@@ -13,8 +13,9 @@ UNITS = {"percent": " (%)", "gain": " (%)", "points": " (percentage points)", "s
 
 def section(experiment: Experiment, units: Units) -> Section:
     words = (
-        "Each figure of ours is the mean over the seeds with its 95 % interval (Student's t); the figure in the column "
-        "beside it is the paper's, copied, and was measured on its data, not on these."
+        "Each figure of ours is the mean over the seeds with its 95 % interval (Student's t, as if seeds shared no "
+        "cases: it is rather too narrow); the figure in the column beside it is the paper's, copied, and was measured "
+        "on its data, not on these."
     )
     return Section("The paper's tables", [words, *(paper_table(table, units) for table in experiment.tables)])
 
@@ -33,6 +34,6 @@ def paper_table(table: PaperTable, units: Units) -> Table:
 
 def _cells(table: PaperTable, row: Sequence[Figure | None], printed: Sequence[bool], units: Units) -> Iterator[Cell]:
     for column, figure, both in zip(table.columns, row, printed, strict=True):
-        yield estimate(figures(units, figure), column.unit) if figure else NOTHING
+        yield estimate(figures(units, figure), column.unit, len(units.get(figure.arm, ()))) if figure else NOTHING
         if both:
             yield Published(figure.paper if figure and figure.paper else NOTHING)

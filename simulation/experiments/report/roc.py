@@ -13,7 +13,7 @@ from simulation.experiments.describe import Experiment, Group, Reader
 from simulation.experiments.measures import auc
 from simulation.experiments.report.document import Estimate, Picture, Section, Table
 from simulation.experiments.report.drawing import SOFT, TEXT, colour, new_figure, styled
-from simulation.experiments.report.estimates import Units, at_sites, estimate, measured
+from simulation.experiments.report.estimates import Units, at_sites, cell
 from simulation.experiments.results import Predictions, UnitResult
 
 GRID = np.linspace(0, 1, 201)  # false-positive rates at which curves are averaged
@@ -24,9 +24,9 @@ Curve = NDArray[np.float64]
 
 def section(experiment: Experiment, units: Units) -> Section:
     words = (
-        "Each class against the rest, on the held-out cases of all hospitals. A line is the mean over the seeds of the "
-        f"sensitivity at each false-positive rate; its band holds the middle 95 % of {DRAWS} bootstrap "
-        "samples of patients."
+        "Each class against the rest, on the held-out cases of all hospitals, or of those that a heading names. A line "
+        "is the mean over the seeds of the sensitivity at each false-positive rate; its band holds the middle 95 % of "
+        f"{DRAWS} bootstrap samples of patients."
     )
     groups = [pair for group in experiment.groups for pair in _of_group(group, at_sites(units, group))]
     return Section("ROC curves", [words, *groups])
@@ -41,8 +41,8 @@ def _of_group(group: Group, units: Units) -> Iterator[Picture | Table]:
     for number in range(len(classes)) if len(classes) > 2 else [len(classes) - 1]:
         if all(_has_curve(unit, number) for done in arms.values() for unit in done):
             yield _picture(group, arms, classes[number], number)
-    rows = [[arm, *(estimate(measured(units, arm, auc(label)), "area") for label in (*classes, None))] for arm in arms]
-    yield Table(f"auc-{group.key}", f"{group.title}: AUC on the held-out cases", ["", *classes, "mean"], rows)
+    rows = [[arm, *(cell(units, arm, auc(label), "area") for label in (*classes, None))] for arm in arms]
+    yield Table(f"auc-{group.key}", f"{group.heading}: AUC on the held-out cases", ["", *classes, "mean"], rows)
 
 
 def _has_curve(unit: UnitResult, number: int) -> bool:
@@ -56,14 +56,14 @@ def _picture(group: Group, arms: Mapping[str, Sequence[UnitResult]], label: str,
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
     words = []
     for arm, done in arms.items():
-        mean = estimate(measured({arm: done}, arm, auc(label)), "area")
+        mean = cell({arm: done}, arm, auc(label), "area")
         area = mean.text if isinstance(mean, Estimate) else str(mean)
         _draw(axes, [unit.model.test for unit in done], number, f"{arm} ({area})", colour(list(group.arms).index(arm)))
         words.append(f"{arm} {area}")
     _draw_readers(axes, group.readers.get(label, ()))
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
     axes.legend(loc="lower right", title="AUC", title_fontsize=8)
-    title = f"{group.title}: {label} against the rest"
+    title = f"{group.heading}: {label} against the rest"
     return Picture(f"roc-{group.key}-{label}", title, figure, f"ROC curves; area: {'; '.join(words)}")
 
 

@@ -9,15 +9,16 @@ from simulation.experiments.measures import accuracy, auc
 from simulation.experiments.report.curves import curves_of, draw_curves
 from simulation.experiments.report.document import Estimate, Picture, Section, Table
 from simulation.experiments.report.drawing import colour, new_figure, styled, whole_numbers
-from simulation.experiments.report.estimates import Units, estimate, measured
+from simulation.experiments.report.estimates import Units, cell, tried_at
 
 
 def section(experiment: Experiment, units: Units) -> Section:
-    return Section("Sweeps", [part for sweep in experiment.sweeps for part in _of_sweep(sweep, units)])
+    return Section("Sweeps", [part for sweep in experiment.sweeps for part in _of_sweep(experiment, sweep, units)])
 
 
-def _of_sweep(sweep: Sweep, units: Units) -> Iterator[Picture | Table]:
+def _of_sweep(experiment: Experiment, sweep: Sweep, units: Units) -> Iterator[Picture | Table]:
     arms = {value: arm for value, arm in sweep.arms.items() if units.get(arm)}
+    units = {arm: tried_at(units[arm], experiment.arm(arm).members) for arm in arms.values()}
     units, seeds = _of_common_seeds(arms.values(), units)
     if not seeds:
         return
@@ -27,12 +28,14 @@ def _of_sweep(sweep: Sweep, units: Units) -> Iterator[Picture | Table]:
         [
             f"{value:g}",
             arm,
-            estimate(measured(units, arm, auc()), "area"),
-            estimate(measured(units, arm, accuracy()), "percent"),
+            cell(units, arm, auc(), "area"),
+            cell(units, arm, accuracy(), "percent"),
         ]
         for value, arm in arms.items()
     ]
-    note = f"Of those seeds alone at which every arm of the sweep was trained: {', '.join(map(str, seeds))}."
+    note = (
+        f"Of those seeds alone at which every arm of the sweep was trained: {', '.join(map(str, seeds))}. {sweep.note}"
+    ).strip()
     yield Table(f"sweep-{sweep.key}", sweep.title, [sweep.what, "arm", "macro AUC", "accuracy (%)"], rows, note)
 
 
@@ -58,7 +61,7 @@ def _over_rounds(sweep: Sweep, arms: dict[float, str], units: Units) -> Picture:
 @styled
 def _at_the_end(sweep: Sweep, arms: dict[float, str], units: Units) -> Picture:
     figure, (axes,) = new_figure()
-    means = {value: estimate(measured(units, arm, auc()), "area") for value, arm in arms.items()}
+    means = {value: cell(units, arm, auc(), "area") for value, arm in arms.items()}
     known = {value: mean for value, mean in means.items() if isinstance(mean, Estimate)}
     for value, mean in known.items():
         if mean.low is not None and mean.high is not None:
