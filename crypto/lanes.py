@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from crypto.errors import CanaryMismatch, NegativeCount, OutOfRange
 from crypto.layout import Layout, Tensor
 from crypto.parameters import (
+    BUFFER_FALLS_TO,
     CANARIES,
     COUNT_DIGITS,
     COUNT_LIMIT,
     K_LIMIT,
+    PARAMETER_FALLS_TO,
     SECRET_BOUND,
     SIGMA,
 )
@@ -31,6 +33,7 @@ from crypto.parameters import (
 _TOO_MUCH, _HARDLY = 1e-3, 1e-5  # fractions of a tensor's coordinates that were clipped
 _PIECE = 1 << 16  # values converted at a time: what that takes in doubles stays in the core's cache
 _LOWEST_BOUND, _HIGHEST_BOUND = 2.0**-16, 2.0**32
+_FALLS_TO = {"parameter": PARAMETER_FALLS_TO, "buffer": BUFFER_FALLS_TO}
 
 
 class NumberFormat(Protocol):
@@ -300,7 +303,8 @@ def adapt_bounds(
 
     More than 0.1 % of a tensor's coordinates clipped doubles its bound. Under 0.001 % halves it, but only while it is
     the lowest that the study has had: a bound may thus fall for a while, and once it had to grow it never falls again,
-    so a tensor whose values all lie between b/2 and b does not send it up and down for ever.
+    so a tensor whose values all lie between b/2 and b does not send it up and down for ever. None falls below
+    `PARAMETER_FALLS_TO` or `BUFFER_FALLS_TO`: falling until something is clipped would clip every tensor once.
 
     Args:
         lowest: for each tensor the smallest bound in any plan of the study, this one included; without it no bound
@@ -313,7 +317,7 @@ def adapt_bounds(
         if fraction > _TOO_MUCH:
             adapted.append(min(2 * bound, _HIGHEST_BOUND))
         elif fraction < _HARDLY and bound <= floor:
-            adapted.append(max(bound / 2, _LOWEST_BOUND))
+            adapted.append(max(bound / 2, min(bound, _FALLS_TO[tensor.kind])))
         else:
             adapted.append(bound)
     return adapted

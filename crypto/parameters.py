@@ -23,6 +23,8 @@ COUNT_DIGITS: Final = 3
 LOSS_UNIT: Final = 1000  # the count `loss` is a sum of cross entropies in thousandths of a nat
 PARAMETER_BOUND: Final = 1.0  # first bound of a tensor's update; adapts in public
 BUFFER_BOUND: Final = 64.0
+PARAMETER_FALLS_TO: Final = 2.0**-4  # a smaller bound gains nothing: the mean is off by float32's rounding of 1 already
+BUFFER_FALLS_TO: Final = 8.0  # running statistics move in leaps (docs/decisions/0014)
 CARRY_BOUND: Final = 4.0  # of a parameter where it holds for a whole study: updates are relative to its first model
 
 # --- CKKS for key parts: 2,048 slots hold the 2,048 coefficients of one secret.

@@ -35,6 +35,7 @@ class Arm:
         departures, arrivals: site: the round after which it leaves, or before which it joins.
         folds: it is repeated for each of so many folds of the first seed; centralised arms only.
         twin_of: the federated arm that this repeats without any cryptography, to show what that costs in accuracy.
+        nudged: its first model's values are each the next float32, to show what training makes of the last bit.
         also: cases besides the test cases on which its models are tried.
         without: patterns of tensors left out of the weights that others take as their checkpoint: its own head.
         once: it is trained at the first seed alone, and all seeds of other arms go on from that.
@@ -53,6 +54,7 @@ class Arm:
     folds: int | None = None
     once: bool = False
     twin_of: str | None = None
+    nudged: bool = False
     also: Sequence[Split] = ()
     without: Sequence[str] = ()
 
@@ -62,9 +64,11 @@ class Arm:
         return tuple(name for name in (self.start, self.checkpoint, self.twin_of) if name is not None)
 
 
-def plaintext_twin(arm: Arm) -> Arm:
-    """The same training, its updates averaged in float64 without encryption or protocol."""
-    return replace(arm, name=f"{arm.name}-plaintext", twin_of=arm.name)
+def plaintext_twins(arm: Arm) -> list[Arm]:
+    """The same training, its updates averaged in float64 without encryption or protocol; and that from a first model
+    with another last bit, as training is chaotic and two runs end apart however alike they begin."""
+    twin = replace(arm, name=f"{arm.name}-plaintext", twin_of=arm.name)
+    return [twin, replace(twin, name=f"{twin.name}-last-bit", nudged=True)]
 
 
 @dataclass(frozen=True)

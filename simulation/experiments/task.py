@@ -71,7 +71,8 @@ class Task:
             *moves,
         ]
         left_out = [list(self.arm.without)] if self.arm.without else []
-        return digest([self.recipe.to_json(), self.arm.kind, self.scheme, *who, *files, *left_out])
+        nudged = ["nudged"] if self.arm.nudged else []
+        return digest([self.recipe.to_json(), self.arm.kind, self.scheme, *who, *files, *left_out, *nudged])
 
     @property
     def steps(self) -> int:

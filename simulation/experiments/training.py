@@ -97,8 +97,9 @@ def first_of(task: Task) -> SavedModel:
     path = task.folder / FIRST
     if not path.exists():
         made = first_model(task.recipe, task.seed, pretrained=task.checkpoint, earlier=task.start)
+        vector = np.nextafter(made.vector, np.float32(np.inf)) if task.arm.nudged else made.vector
         task.folder.mkdir(parents=True, exist_ok=True)
-        save_model(path, made.vector, made.layout, made.recipe)
+        save_model(path, vector, made.layout, made.recipe)
     return read_model(path)
 
 

@@ -326,6 +326,15 @@ def test_bounds_halve_below_a_hundred_thousandth_clipped():
     assert adapt_bounds([1.0], [0], WIDE, 4) == [1.0]
 
 
+def test_bounds_fall_no_further_than_pays():
+    both = Layout((Tensor("a", (10,), "parameter"), Tensor("b", (10,), "buffer")))
+    bounds = [1.0, 64.0]
+    for _ in range(20):
+        bounds = adapt_bounds(bounds, [0, 0], both, 4, bounds)
+    assert bounds == [2.0**-4, 8.0]
+    assert next_bound(2.0**-10, 0, 2.0**-10) == 2.0**-10, "one that is lower already is not raised for it"
+
+
 def test_bounds_stay_within_what_lanes_carry():
     low, high = 2.0**-16, 2.0**32
     assert next_bound(low, 0, low) == low

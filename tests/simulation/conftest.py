@@ -41,7 +41,7 @@ def _run(out: Path) -> Path:
     from simulation.experiments.runner import Settings, steps_missing
 
     settings = Settings(None, out, seeds=1)
-    assert steps_missing(tiny(), settings) == 3 + 3 + 3 + 5 + 3 + 3
+    assert steps_missing(tiny(), settings) == 3 + 3 + 3 + 3 + 5 + 3 + 3
     run_experiment(tiny(), settings, "small", Console(quiet=True))
     return out
 

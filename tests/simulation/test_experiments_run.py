@@ -26,6 +26,7 @@ def test_every_arm_leaves_its_result(finished: Settings) -> None:
     assert {arm: list(units[0].models) for arm, units in results.items()} == {
         "federated": ["federated"],
         "federated-plaintext": ["federated-plaintext"],
+        "federated-plaintext-last-bit": ["federated-plaintext-last-bit"],
         "centralised": ["centralised"],
         "alone": ["site-1", "site-2"],
         "joined": ["joined"],

@@ -20,7 +20,7 @@ from simulation.report import Timing
 def test_arms_come_after_those_that_they_need() -> None:
     assert [[arm.name for arm in wave] for wave in waves(tiny().arms)] == [
         ["federated", "centralised", "alone"],
-        ["federated-plaintext", "joined", "frozen"],
+        ["federated-plaintext", "federated-plaintext-last-bit", "joined", "frozen"],
     ]
     circle = [Arm("a", "ucadi", "d", start="b"), Arm("b", "ucadi", "d", start="a")]
     with pytest.raises(ValueError, match="need each other"):

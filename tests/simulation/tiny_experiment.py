@@ -8,7 +8,7 @@ from pathlib import Path
 from participant.data.cases import Split
 from simulation.datasets import Phantoms
 from simulation.experiments.cohort import Cohort
-from simulation.experiments.describe import Arm, Column, Experiment, Figure, Group, PaperTable, plaintext_twin
+from simulation.experiments.describe import Arm, Column, Experiment, Figure, Group, PaperTable, plaintext_twins
 from simulation.experiments.measures import accuracy
 from simulation.phantoms import SITES
 
@@ -22,7 +22,7 @@ def tiny() -> Experiment:
     frozen = {**TINY, "network.frozen": ["features.*"]}
     arms = [
         Arm("federated", "intermittent-cnn", "films", changes=TINY, also=("training",)),
-        plaintext_twin(Arm("federated", "intermittent-cnn", "films", changes=TINY)),
+        *plaintext_twins(Arm("federated", "intermittent-cnn", "films", changes=TINY)),
         Arm("centralised", "intermittent-cnn", "films", "centralised", TINY, without=HEAD),
         Arm("alone", "intermittent-cnn", "films", "alone", TINY, members=("site-1", "site-2")),
         Arm("joined", "intermittent-cnn", "films", changes=TINY, start="federated", arrivals={"site-3": 2}),

@@ -17,7 +17,7 @@ from simulation.experiments.describe import (
     PaperTable,
     ScaleName,
     Sweep,
-    plaintext_twin,
+    plaintext_twins,
 )
 from simulation.experiments.measures import accuracy, auc, best_validation, rounds_run
 
@@ -124,7 +124,7 @@ def _arms(scale: ScaleName) -> Iterator[Arm]:
     yield Arm(FEDERATED, HEAD, MAIN, changes=changes, checkpoint=PRETRAINING)
     yield Arm(BLOCK_CENTRALISED, BLOCK, MAIN, "centralised", changes, checkpoint=PRETRAINING)
     block = Arm(BLOCK_FEDERATED, BLOCK, MAIN, changes=changes, checkpoint=PRETRAINING)
-    yield from [block] if scale == "small" else [block, plaintext_twin(block)]
+    yield from [block] if scale == "small" else [block, *plaintext_twins(block)]
 
 
 def _of_epochs(number: int) -> str:

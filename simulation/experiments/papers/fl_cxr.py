@@ -15,7 +15,7 @@ from simulation.experiments.describe import (
     PaperTable,
     ScaleName,
     Sweep,
-    plaintext_twin,
+    plaintext_twins,
 )
 from simulation.experiments.measures import accuracy, recall
 from simulation.experiments.results import Split
@@ -134,7 +134,7 @@ def _arms(scale: ScaleName) -> Iterator[Arm]:
         pooled = {**changes, **CENTRALISED_CHANGES[scale]}
         yield Arm(f"{network}-centralised", recipe, "films", "centralised", pooled, also=TRAINING)
     if scale != "small":
-        yield plaintext_twin(Arm(f"{FIRST}-federated", f"fl-cxr-{FIRST}", "films", changes=changes))
+        yield from plaintext_twins(Arm(f"{FIRST}-federated", f"fl-cxr-{FIRST}", "films", changes=changes))
     yield Arm(f"{FIRST}-alone", f"fl-cxr-{FIRST}", "films", "alone", changes)
     for number in _epochs(scale):
         name = _sweep_arm(scale, number)

@@ -14,7 +14,7 @@ from simulation.experiments.describe import (
     Group,
     PaperTable,
     ScaleName,
-    plaintext_twin,
+    plaintext_twins,
 )
 from simulation.experiments.measures import accuracy, auc, loss, over_sites, seconds
 
@@ -59,7 +59,7 @@ LEAD = (
 def describe(scale: ScaleName) -> Experiment:
     """At `scale`: all of the poster's tables."""
     as_client = {**SCALES[scale], **STEPS.get(scale, {})}
-    twins = [plaintext_twin(Arm(_stays(3, 10), RECIPE, "3-sites", changes=as_client))] if scale != "small" else []
+    twins = plaintext_twins(Arm(_stays(3, 10), RECIPE, "3-sites", changes=as_client)) if scale != "small" else []
     return Experiment(
         name="intermittent",
         title="Intermittent clients",

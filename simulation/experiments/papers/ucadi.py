@@ -19,7 +19,7 @@ from simulation.experiments.describe import (
     Reader,
     ScaleName,
     Sweep,
-    plaintext_twin,
+    plaintext_twins,
 )
 from simulation.experiments.measures import auc, macro_recall, macro_specificity, of_model, recall, specificity
 from simulation.experiments.severities import GRADES, Severities
@@ -127,7 +127,7 @@ def _arms(scale: ScaleName) -> Iterator[Arm]:
     yield Arm(INITIAL, "ucadi-initial", "hospitals", "centralised", initial, THREE)
     yield Arm(FEDERATED, "ucadi", "hospitals", changes=changes, members=THREE)
     if scale != "small":
-        yield plaintext_twin(Arm(FEDERATED, "ucadi", "hospitals", changes=changes, members=THREE))
+        yield from plaintext_twins(Arm(FEDERATED, "ucadi", "hospitals", changes=changes, members=THREE))
     yield Arm(ALONE, "ucadi", "hospitals", "alone", changes, THREE)
     for number in EPOCHS[scale]:
         if number != USUAL_EPOCHS[scale]:

@@ -17,7 +17,7 @@ from simulation.experiments.describe import (
     Kind,
     PaperTable,
     ScaleName,
-    plaintext_twin,
+    plaintext_twins,
 )
 from simulation.experiments.measures import accuracy, precision, recall
 
@@ -111,7 +111,7 @@ def _arms(scale: ScaleName) -> Iterator[Arm]:
             arm = Arm(_name(number, kind), recipe, data, kind, SCALES[scale], checkpoint=PRETRAINING)
             yield arm
             if scale != "small" and (number, kind) == (3, "federated"):
-                yield plaintext_twin(arm)
+                yield from plaintext_twins(arm)
 
 
 KINDS: tuple[Kind, ...] = ("centralised", "federated")
