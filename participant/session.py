@@ -39,8 +39,10 @@ class Problem(Exception):
 
     @property
     def passing(self) -> bool:
-        """Whether the same request may succeed later: overload, a restart, a full disk (507)."""
-        return self.status >= HTTPStatus.INTERNAL_SERVER_ERROR or self.status == HTTPStatus.TOO_MANY_REQUESTS
+        """Whether the same request may succeed later: overload, a restart, a full disk (507), or a token that somebody
+        on the way sent twice, as each try signs its own."""
+        busy = self.status >= HTTPStatus.INTERNAL_SERVER_ERROR or self.status == HTTPStatus.TOO_MANY_REQUESTS
+        return busy or self.code == "token-replayed"
 
 
 class Unreachable(Exception):

@@ -157,14 +157,18 @@ def refuse_shares(session: Session, row: Round, site: UUID, signed: Signed[messa
 
 
 def refusal(row: Refusal, roster: Roster) -> dict[str, str]:
-    """A refusal as people read it: site, step, code, words. One of shares names their senders."""
+    """A refusal as people read it: site, step, code, words. One of shares names their senders.
+
+    What is no printable character is a space: a site's words go to terminals, and no database column holds a NUL.
+    """
     said = row.signed["message"]
     if "senders" in said:
         names = {str(member.site): member.name for member in roster.members}
         senders = ", ".join(names.get(sender, sender) for sender in said["senders"])
         words = f"shares sealed to it do not open, those of {senders}"
         return {"site": said["site"], "step": row.step, "code": SHARES_REFUSED, "words": words}
-    return {key: said[key] for key in ("site", "step", "code", "words")}
+    words = "".join(letter if letter.isprintable() else " " for letter in said["words"])
+    return {"site": said["site"], "step": said["step"], "code": said["code"], "words": words}
 
 
 def _note_refusal(session: Session, row: Round, site: UUID, step: RefusalStep, signed: Signed[M], now: float) -> bool:

@@ -107,6 +107,14 @@ def test_refusals_are_shown_in_words(world, one, here, ballot, refused) -> None:
     refused(one.send(f"{here}/refusal", as_plan, "POST"), 422, "message-refused")
 
 
+def test_words_of_a_refusal_move_no_cursor(world, one, here, ballot) -> None:
+    """They are kept, printed on terminals and put into a text column, which on PostgreSQL has no room for a NUL."""
+    refusal = Refusal(site=one.id, step="ballot", about=ballot, code="too-few", words="no\x00\x1b[2J\nthanks")
+    assert one.send(f"{here}/refusal", refusal, "POST").status_code == 204
+    (entry,) = world.operate("GET", f"{world.study}/rounds").json()
+    assert entry["refusals"][0]["words"] == "no  [2J thanks"
+
+
 def test_plan_and_roster_are_the_attempts_own(world, one, here) -> None:
     plan, roster = one.ok("GET", f"{here}/plan").json(), one.ok("GET", f"{here}/roster").json()
     assert plan["round"] == 1

@@ -108,6 +108,19 @@ def test_passing_problems_are_tried_again(status: int) -> None:
     assert pause.seconds[1] >= 17
 
 
+def test_a_token_that_was_sent_on_twice_is_replaced() -> None:
+    """A proxy that heard no answer asks another coordinator with the same token; ours signs a new one for each try."""
+    answers = [problem(401, "token-replayed"), httpx.Response(204)]
+    seen = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["Authorization"])
+        return answers.pop(0)
+
+    client(handler, pause=Pauses()).put_part(plan(), "parts", 0, b"data")
+    assert len(set(seen)) == 2
+
+
 def test_a_network_that_is_away_is_waited_for() -> None:
     tries = 0
 

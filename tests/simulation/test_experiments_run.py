@@ -72,6 +72,9 @@ def test_encryption_costs_next_to_nothing(finished: Settings) -> None:
     sealed, plain = (results[arm][0].model.test.probabilities for arm in ("federated", "federated-plaintext"))
     np.testing.assert_allclose(sealed, plain, atol=0.02)
     assert not any(results["federated-plaintext"][0].upload_bytes.values())
+    nudged = results["federated-plaintext-last-bit"][0].model.test.probabilities
+    np.testing.assert_allclose(nudged, plain, atol=0.02)
+    assert not np.array_equal(nudged, plain), "it begins with another last bit"
 
 
 def test_a_twin_asks_whom_its_original_asked(finished: Settings) -> None:
