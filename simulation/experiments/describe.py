@@ -135,6 +135,9 @@ class Group:
         return f"{self.title} ({', '.join(self.sites)})" if self.sites else self.title
 
 
+SAME_ROUNDS = "As many rounds for each: twice the epochs are twice the training."
+
+
 @dataclass(frozen=True)
 class Sweep:
     """Arms that differ in one number: value: arm. note: what else differs with it."""

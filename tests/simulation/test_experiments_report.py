@@ -21,6 +21,7 @@ from simulation.experiments.describe import Column, Figure, Group, PaperTable, p
 from simulation.experiments.measures import accuracy, auc, best_validation
 from simulation.experiments.report import papers
 from simulation.experiments.report.build import report_of
+from simulation.experiments.report.crossing import section as crossing
 from simulation.experiments.report.curves import matching, mean_curve
 from simulation.experiments.report.differences import section as differences
 from simulation.experiments.report.document import Cell, Estimate, Published, Report, Section, Table, Unit
@@ -219,10 +220,21 @@ def told(*, members: tuple[str, ...] = (), seeds: int = 3) -> list[Cell]:
 def test_the_cost_of_encryption_is_told_seed_by_seed() -> None:
     row = told(seeds=2)
     areas = [auc()(unit) or 0 for unit in values.units()["federated"]]
-    assert (row[0], row[1], row[2]) == ("federated", estimate(areas, "area"), estimate(areas[:2], "area"))
+    assert row[:4] == ["federated", *[estimate(areas[:2], "area")] * 3], "of the seeds that both were trained at"
     assert row[4:6] == [Estimate(0.0, 0.0, 0.0, 2, "difference")] * 2
     assert row[6] == Estimate(max(areas[:2]) - min(areas[:2]), unit="area")
     assert told(seeds=1)[6] == NOTHING, "one seed has no spread"
+
+
+def test_hospitals_models_are_crossed_at_the_seeds_that_have_the_federated_one() -> None:
+    experiment, units = values.experiment(), values.units()
+    units["federated"] = units["federated"][:1]
+    (_, _, table) = crossing(experiment, units).parts
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == [*values.SITES, "federated"]
+    units["federated"] = []
+    assert len(units["alone"]) > 1, "it has seeds of its own"
+    assert crossing(experiment, units).parts[1:]
 
 
 def test_who_did_not_train_is_not_counted_where_ways_are_compared() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from simulation.experiments.cohort import Cohort
 from simulation.experiments.describe import (
+    SAME_ROUNDS,
     Arm,
     Column,
     Experiment,
@@ -120,7 +121,7 @@ def describe(scale: ScaleName) -> Experiment:
                 "Local epochs of a round",
                 "local epochs",
                 {n: _sweep_arm(scale, n) for n in _epochs(scale)},
-                "As many rounds for each: twice the epochs are twice the training.",
+                SAME_ROUNDS,
             )
         ],
     )

@@ -37,7 +37,7 @@ SCALES: Mapping[ScaleName, Mapping[str, Any]] = {
     "results": {"input.size": [64, 64], "training.batch": 4, "federation.n_max": 200},
     "full": {},
 }
-#: A round's steps at `results`: as many as a third of the poster's 5,216 films gives in its batches of 32. By epochs of
+#: A round's steps at `results`: as many as a third of the set's 5,216 films gives in batches of 32. By epochs of
 #: so few films the norms never come to know them.
 STEPS: Mapping[ScaleName, Mapping[str, Any]] = {"results": {"training.local_steps": 54}}
 OF_STEPS = (

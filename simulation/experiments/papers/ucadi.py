@@ -9,6 +9,7 @@ from participant.data.cases import Split
 from simulation.datasets import FOURTH, Phantoms
 from simulation.experiments.cohort import Cohort
 from simulation.experiments.describe import (
+    SAME_ROUNDS,
     Arm,
     Column,
     Experiment,
@@ -115,7 +116,7 @@ def describe(scale: ScaleName) -> Experiment:
                 "Local epochs of a round",
                 "local epochs",
                 {n: _of_epochs(scale, n) for n in EPOCHS[scale]},
-                "As many rounds for each: twice the epochs are twice the training.",
+                SAME_ROUNDS,
             )
         ],
     )
@@ -144,8 +145,7 @@ def _arms(scale: ScaleName) -> Iterator[Arm]:
 
 
 def _changes(scale: ScaleName) -> Mapping[str, Any]:
-    usual = USUAL_EPOCHS[scale]
-    return SCALES[scale] if usual == 1 else {**SCALES[scale], "training.local_epochs": usual}
+    return {**SCALES[scale], "training.local_epochs": USUAL_EPOCHS[scale]}
 
 
 def _initial(scale: ScaleName) -> Mapping[str, Any]:

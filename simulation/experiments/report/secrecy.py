@@ -47,10 +47,12 @@ def _nudged(twin: Arm, twins: Sequence[Arm]) -> str:
 
 def _row(twin: Arm, nudged: str, units: Units) -> Iterator[list[Cell]]:
     sealed, plain, other = (_areas(units, arm, twin.members) for arm in (twin.twin_of or "", twin.name, nudged))
-    if set(sealed) & set(plain):
-        spread = Estimate(float(np.ptp(list(plain.values()))), unit="area") if len(plain) > 1 else NOTHING
-        means = [estimate(list(found.values()), "area") for found in (sealed, plain, other)]
-        yield [twin.twin_of or "", *means, _apart(sealed, plain), _apart(other, plain), spread]
+    seeds = sorted(set(sealed) & set(plain))
+    if seeds:
+        ways = [{seed: found[seed] for seed in seeds if seed in found} for found in (sealed, plain, other)]
+        means = [estimate(list(of_way.values()), "area", len(seeds)) for of_way in ways]
+        spread = Estimate(float(np.ptp(list(ways[1].values()))), unit="area") if len(seeds) > 1 else NOTHING
+        yield [twin.twin_of or "", *means, *(_apart(of_way, ways[1]) for of_way in (ways[0], ways[2])), spread]
 
 
 def _areas(units: Units, arm: str, members: Sequence[str]) -> dict[int, float]:
