@@ -77,7 +77,7 @@ def _site(services: Services, token: str) -> Site:
     claims = verify_token(token, site, services.coordinator, now)
     if site.state == "suspended":
         raise SiteSuspended(f"The operator suspended the site {site.name!r}. Ask the operator why.")
-    services.store.run(
+    services.store.note(
         "use token", lambda session: sites.use_token(session, site_id, claims.jti, claims.expires + LEEWAY, now)
     )
     return site

@@ -31,6 +31,7 @@
     ├── TooLarge                a body over its limit
     ├── RangeUnsatisfiable      a byte range outside the file
     ├── RateLimited             too many tries from one address
+    ├── Busy                    others kept the database from it; the same request succeeds soon
     └── DiskFull                nothing was lost; the same request later succeeds
 
 Each message says what happened and what to do, and is safe to show. `fields` are shown beside it, as JSON.
@@ -193,3 +194,7 @@ class RateLimited(CoordinatorError):
 
 class DiskFull(CoordinatorError):
     """No room for this now; nothing was lost."""
+
+
+class Busy(CoordinatorError):
+    """Others keep the database busy; nothing was done."""

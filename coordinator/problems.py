@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM_STATE: Final = "53100"  # PostgreSQL's
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ PROBLEMS: Final[Mapping[type[Exception], Entry]] = {
     errors.TooLarge: Entry(413, "too-large", "The body is too large"),
     errors.RangeUnsatisfiable: Entry(416, "range-unsatisfiable", "The byte range lies outside the file"),
     errors.RateLimited: Entry(429, "rate-limited", "Too many tries"),
+    errors.Busy: Entry(503, "busy", "The coordinator is busy"),
     errors.DiskFull: Entry(507, "disk-full", "The coordinator has no room"),
     crypto_errors.CryptoError: Entry(422, "message-refused", "The message is refused"),
     crypto_errors.Malformed: Entry(422, "malformed", "The message is malformed"),
@@ -131,7 +133,8 @@ def problem_of(error: Exception) -> Problem:
 
 def _no_room(error: Exception) -> bool:
     if isinstance(error, OperationalError):
-        return getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL"
+        said = getattr(error.orig, "sqlite_errorname", "") or getattr(error.orig, "sqlstate", "")
+        return said in ("SQLITE_FULL", _NO_ROOM_STATE)
     return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 

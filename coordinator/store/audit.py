@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from coordinator.store.tables import Audit
 from crypto.canonical import digest
 
 GENESIS: Final = "0" * 64
-_LOCK: Final = 0x706C6575  # PostgreSQL advisory lock: one writer of the chain at a time
 
 
 class AuditBroken(Exception):
@@ -23,13 +23,13 @@ class AuditBroken(Exception):
 
 
 def append(session: Session, time: float, actor: str, action: str, detail: dict[str, Any]) -> Audit:
-    """Add a row. `actor` is "operator:NAME", "site:ID" or "conductor"; `detail` never holds a secret.
+    """Add a row, in a transaction of `Store.run`, which come one after the other.
+
+    `actor` is "operator:NAME", "site:ID" or "conductor"; `detail` never holds a secret.
 
     Raises:
         Malformed: `detail` is not JSON.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     last = session.scalar(select(Audit).order_by(Audit.seq.desc()).limit(1))
     row = Audit(
         seq=last.seq + 1 if last else 1,
@@ -57,7 +57,7 @@ def verify(session: Session) -> int:
         AuditBroken: naming the first row that does not fit.
     """
     number, previous = 0, GENESIS
-    for row in session.scalars(select(Audit).order_by(Audit.seq).execution_options(yield_per=500)):
+    for row in _all(session):
         number += 1
         if row.seq != number:
             raise AuditBroken(number, f"the next row has number {row.seq}")
@@ -67,6 +67,15 @@ def verify(session: Session) -> int:
             raise AuditBroken(number, "its content does not have its hash")
         previous = row.hash
     return number
+
+
+def _all(session: Session) -> Iterator[Audit]:
+    """Every row, oldest first, a few in memory at a time."""
+    last = 0
+    while rows := rows_after(session, last):
+        yield from rows
+        last = rows[-1].seq
+        session.expunge_all()
 
 
 def _hash(row: Audit) -> str:

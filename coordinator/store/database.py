@@ -1,32 +1,30 @@
-"""One engine, and transactions that have a name and may be run again.
+"""Transactions that have a name and may be run again.
 
-SQLite (WAL) by default, PostgreSQL by URL. Writers take their lock when they begin, so that a transaction which has
-read a row can still change it; a transaction that loses to another one is repeated whole, so `fn` must have no
-effect outside the session.
+A transaction that loses to another one, or its connection, is repeated whole, so `fn` must have no effect outside the
+session.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
+
+from coordinator.errors import Busy
+from coordinator.store.engines import may_repeat, open_engine
 
 T = TypeVar("T")
 
 ATTEMPTS: Final = 8
-BUSY_SECONDS: Final = 10  # how long SQLite itself waits for another writer
-_LONG: Final = 4096  # characters
-_LONG_KEPT: Final = 16
-_RETRYABLE_STATES: Final = frozenset({"40001", "40P01", "55P03"})  # serialization failure, deadlock, lock not available
+CONNECTIONS: Final = 16
 
 log = logging.getLogger(__name__)
 
@@ -36,20 +34,36 @@ class ForeignKeysBroken(Exception):
 
 
 class Store:
-    """The database behind `run` (reads and writes) and `read`."""
+    """The database behind `run` (reads and writes), `note` (a small write) and `read`.
 
-    def __init__(self, url: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    Each raises Busy where others kept it from its turn for too long; nothing of it was done then.
+
+    Args:
+        connections: how many a PostgreSQL is asked for at most.
+    """
+
+    def __init__(self, url: str, sleep: Callable[[float], None] = time.sleep, connections: int = CONNECTIONS) -> None:
         self.url = url
-        self.engine = _engine(url)
-        self._writer = self.engine.execution_options(**_writer_options(self.engine))
+        self.engine = open_engine(url, connections)
+        self._writer = self.engine.execution_options(writes=True)
+        self._noter = self.engine.execution_options(notes=True, **_note_options(self.engine))
         self._sleep = sleep
+        self.on_repeat: Callable[[str], object] = lambda name: None  # hears of transactions that are run again
 
     def run(self, name: str, fn: Callable[[Session], T]) -> T:
         """`fn`'s value, with what it did committed; nothing of it is kept when it raises.
 
-        Objects stay readable after the commit. `name` stands in the log of a repeated transaction.
+        One at a time, over all processes. Objects stay readable after the commit. `name` stands in the log of a
+        repeated transaction.
         """
         return self._repeat(self._writer, name, fn)
+
+    def note(self, name: str, fn: Callable[[Session], T]) -> T:
+        """As `run`, for what every request writes: on PostgreSQL it waits for no other writer.
+
+        Each statement of `fn` sees what was committed when it began, so each has to be right by itself.
+        """
+        return self._repeat(self._noter, name, fn)
 
     def read(self, name: str, fn: Callable[[Session], T]) -> T:
         """`fn`'s value over one consistent snapshot; it must not write."""
@@ -66,7 +80,7 @@ class Store:
             ForeignKeysBroken: rows would refer to nothing that did not before; nothing was changed.
         """
         if self.engine.dialect.name != "sqlite":
-            with self._writer.begin() as connection:
+            with self.engine.begin() as connection:  # the table that writers lock may not be there yet
                 yield connection
             return
         with self._writer.connect() as connection:
@@ -88,61 +102,45 @@ class Store:
     def _repeat(self, engine: Engine, name: str, fn: Callable[[Session], T]) -> T:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with Session(engine, expire_on_commit=False) as session, session.begin():
-                    return fn(session)
-            except DBAPIError as error:
-                if attempt == ATTEMPTS or not _may_repeat(error):
-                    raise
-                log.info("transaction %s lost to another one, attempt %d", name, attempt)
+                return self._once(engine, fn)
+            except NoConnection as error:
+                raise _busy("All connections to the database are in use.") from error
+            except _Again as again:
+                if attempt == ATTEMPTS:
+                    raise _busy("The database is busy.") from again
+                log.info("transaction %s did not come through, attempt %d", name, attempt)
+                self.on_repeat(name)
             self._sleep(random.uniform(0, 0.01 * 2**attempt))
         raise AssertionError("the last attempt returns or raises")
 
-
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, json_deserializer=_read_json)
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    return create_engine(parsed, pool_pre_ping=True, isolation_level="REPEATABLE READ", json_deserializer=_read_json)
-
-
-def _read_json(text: str) -> Any:
-    """A JSON column's value. Long ones, such as the roster of a plan, are read again with every request: they are
-    parsed once and shared, so nobody may change what a row holds in place."""
-    return _parse_long(text) if len(text) > _LONG else json.loads(text)
-
-
-@lru_cache(_LONG_KEPT)
-def _parse_long(text: str) -> Any:
-    return json.loads(text)
+    def _once(self, engine: Engine, fn: Callable[[Session], T]) -> T:
+        committing = False
+        with Session(engine, expire_on_commit=False) as session:
+            try:
+                value = fn(session)
+                session.flush()
+                committing = True
+                session.commit()
+            except DBAPIError as error:
+                # Whether a commit came through whose connection broke, nobody knows here.
+                if may_repeat(error) or (error.connection_invalidated and not committing):
+                    raise _Again from error
+                raise
+            return value
 
 
-def _writer_options(engine: Engine) -> dict[str, Any]:
-    return {"writes": True} if engine.dialect.name == "sqlite" else {"isolation_level": "SERIALIZABLE"}
+class _Again(Exception):
+    """Nothing of the transaction was kept, and it may come through the next time."""
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver would begin on its own terms; `_begin_sqlite` does it on ours
-    cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _busy(what: str) -> Busy:
+    return Busy(f"{what} Nothing was changed: send the same request again.", {"retry_after": 1})
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _note_options(engine: Engine) -> dict[str, Any]:
+    return {} if engine.dialect.name == "sqlite" else {"isolation_level": "READ COMMITTED"}
 
 
 def _orphans(connection: Connection) -> list[Any]:
     """(table, row, table that it refers to, ...) of each row that refers to nothing."""
     return list(connection.exec_driver_sql("PRAGMA foreign_key_check"))
-
-
-def _may_repeat(error: DBAPIError) -> bool:
-    """Whether the database asks for the transaction to be run again."""
-    if getattr(error.orig, "sqlstate", None) in _RETRYABLE_STATES:
-        return True
-    return getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))

@@ -29,7 +29,8 @@ def check_room(session: Session, study: UUID, site: UUID, size: int) -> None:
     """
     most = DEALS * (1 + len(memberships.seen(session, study)))
     query = select(func.count(), func.coalesce(func.sum(KeyBlob.size), 0))
-    number, stored = session.execute(query.where(KeyBlob.study_id == study, KeyBlob.site_id == site)).one()
+    number, total = session.execute(query.where(KeyBlob.study_id == study, KeyBlob.site_id == site)).one()
+    stored = int(total)  # PostgreSQL's sum of big integers is a Decimal
     if number < most and stored + size <= most * BLOB_BYTES:
         return
     raise KeyLimit(

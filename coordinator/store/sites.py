@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from coordinator.errors import InvitationInvalid, InvitationUsed, NameTaken, NotFound, TokenReplayed
@@ -12,6 +14,10 @@ from coordinator.store import audit, epochs, invitations
 from coordinator.store.tables import Approval, Membership, SeenToken, Site
 from crypto.errors import InvalidSignature
 from crypto.identity import PublicIdentity, enrolment_bytes, verify_bytes
+
+_SEEN_SECONDS: Final = (
+    1.0  # how exactly it is known when a site was seen: an uploading one sends many requests a second
+)
 
 
 def enrol(
@@ -116,16 +122,21 @@ def everyone(session: Session) -> list[Site]:
 
 
 def use_token(session: Session, site: UUID, jti: str, expires: float, now: float) -> None:
-    """Note that a token was used and its site seen, and forget those that expired.
+    """Note that a token was used and its site seen, and forget those of its tokens that expired.
+
+    Each statement is right whatever other requests do meanwhile (`Store.note`).
 
     Raises:
         TokenReplayed: it was used before.
     """
-    session.execute(delete(SeenToken).where(SeenToken.expires < now))
-    if session.get(SeenToken, (site, jti)) is not None:
-        raise TokenReplayed("This token was used before. Sign a new one, with a fresh jti, for every request.")
-    session.add(SeenToken(site_id=site, jti=jti, expires=expires))
-    session.get_one(Site, site).last_seen = now
+    try:
+        session.execute(insert(SeenToken).values(site_id=site, jti=jti, expires=expires))
+    except IntegrityError as error:
+        raise TokenReplayed(
+            "This token was used before. Sign a new one, with a fresh jti, for every request."
+        ) from error
+    session.execute(delete(SeenToken).where(SeenToken.site_id == site, SeenToken.expires < now))
+    session.execute(update(Site).where(Site.id == site, Site.last_seen < now - _SEEN_SECONDS).values(last_seen=now))
 
 
 def set_suspended(session: Session, name_or_id: str, suspended: bool, actor: str, now: float) -> Site:

@@ -1,14 +1,17 @@
-"""A federation in one process: the real app on a real SQLite file, sites with real keys, a clock that stands still.
+"""A federation in one process: the real app on a real database, sites with real keys, a clock that stands still.
 
-Makes the modules beside it importable, too.
+What takes `new_database`, `store` or a `world` runs on SQLite and on PostgreSQL. Makes the modules beside it
+importable, too.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,6 +28,7 @@ from coordinator.clock import FakeClock
 from coordinator.conductor import Conductor
 from coordinator.settings import Settings
 from coordinator.store import operators
+from coordinator.store.database import Store
 from crypto import epochs
 from crypto.canonical import canonical, sha256
 from crypto.ckks_public import PublicContext
@@ -36,6 +40,7 @@ from crypto.plan import Plan, Roster
 from crypto.schemes import Recipients, scheme
 from crypto.schemes.opening import open_ballot
 from crypto.schemes.shares import open_shares
+from migrations import upgrade
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -183,15 +188,16 @@ class World:
 
     digest_header = staticmethod(digest_header)
 
-    def __init__(self, folder: Path, portal: Any, **settings: Any) -> None:
+    def __init__(self, folder: Path, portal: Any, database: str, **settings: Any) -> None:
         self.clock = FakeClock()
-        chosen = {"poll_seconds": 0.01, "enrolments_per_minute": 1000} | settings
+        chosen = {"poll_seconds": 0.01, "enrolments_per_minute": 1000, "database_url": database} | settings
         self.services = open_services(Settings(data_dir=folder, **chosen), self.clock)
         self.app = create_app(self.services)
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://coordinator")
         self._portal = portal
-        self.conductor = Conductor(self.services.store, self.services.blobs, self.clock)
+        monitor = self.app.state.monitor
+        self.conductor = Conductor(self.services.store, self.services.blobs, self.clock, monitor=monitor)
         self.operator = self.operator_token("anna", "operator")
         self.auditor = self.operator_token("zoe", "auditor")
         self.study = ""
@@ -289,20 +295,56 @@ def portal() -> Iterator[Any]:
         yield portal
 
 
-@pytest.fixture
-def world(tmp_path: Path, portal: Any) -> Iterator[World]:
-    world = World(tmp_path / "data", portal)
-    yield world
-    world.services.store.close()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """`new_database()` gives the URL of another database with all tables, and nothing in them."""
+    if request.param == "sqlite":
+        template, numbers = request.getfixturevalue("sqlite_template"), count(1)
+        yield lambda: f"sqlite:///{shutil.copyfile(template, tmp_path / f'coordinator-{next(numbers)}.db')}"
+        return
+    postgres, made = request.getfixturevalue("postgres"), []
+
+    def new() -> str:
+        made.append(postgres.new_database())
+        return made[-1]
+
+    yield new
+    for url in made:
+        postgres.drop(url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file to copy."""
+    file = tmp_path_factory.mktemp("template") / "coordinator.db"
+    upgrade(f"sqlite:///{file}")
+    return file
 
 
 @pytest.fixture
-def new_world(tmp_path: Path, portal: Any) -> Iterator[Any]:
-    """Worlds with settings of their own."""
+def store(new_database: Callable[[], str]) -> Iterator[Store]:
+    """An empty database that does not wait between tries."""
+    store = Store(new_database(), sleep=lambda _: None)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def world(new_world: Callable[..., World]) -> World:
+    return new_world()
+
+
+@pytest.fixture
+def new_world(
+    tmp_path: Path, portal: Any, new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., World]]:
+    """Worlds with settings of their own. Commands that are run on a world's folder find its database."""
     made: list[World] = []
 
     def make(**settings: Any) -> World:
-        made.append(World(tmp_path / f"data-{len(made)}", portal, **settings))
+        database = new_database()
+        monkeypatch.setenv("PLEURA_DATABASE_URL", database)
+        made.append(World(tmp_path / f"data{len(made) or ''}", portal, database, **settings))
         return made[-1]
 
     yield make

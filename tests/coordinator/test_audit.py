@@ -11,16 +11,6 @@ from coordinator.store.database import Store
 from coordinator.store.tables import Audit
 from crypto.canonical import canonical, sha256
 from crypto.errors import Malformed
-from migrations import upgrade
-
-
-@pytest.fixture
-def store(tmp_path):
-    url = f"sqlite:///{tmp_path}/c.db"
-    upgrade(url)
-    store = Store(url)
-    yield store
-    store.close()
 
 
 def fill(store: Store, number: int) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from coordinator.app import open_services
 from coordinator.cli import app
 from coordinator.settings import Settings
-from coordinator.store import operators, sites
-from coordinator.store.tables import Audit
+from coordinator.store import operators
+from coordinator.store.tables import Audit, SeenToken
 
 ROOT = Path(__file__).parents[2]
 
@@ -229,10 +230,10 @@ def test_a_waiting_agent_is_answered_when_the_server_stops(served, world_in) -> 
 
     task = httpx.get(path, headers=bearer(), timeout=30).json()
     with ThreadPoolExecutor(1) as pool:
-        seen = last_seen(world_in, site)
+        seen = requests(world_in, site)
         query = {"cursor": task["cursor"], "wait": 25}
         waiting = pool.submit(httpx.get, path, params=query, headers=bearer(), timeout=30)
-        until(lambda: last_seen(world_in, site) > seen, lambda: server.poll() is None and not waiting.done())
+        until(lambda: requests(world_in, site) > seen, lambda: server.poll() is None and not waiting.done())
         server.terminate()
         assert waiting.result(20).json() == task
     server.wait(20)
@@ -241,5 +242,7 @@ def test_a_waiting_agent_is_answered_when_the_server_stops(served, world_in) -> 
     assert "Finished server process" in words
 
 
-def last_seen(world, site) -> float:
-    return world.services.store.read("seen", lambda s: sites.get(s, site.id).last_seen)
+def requests(world, site) -> int:
+    """How many tokens the site has used: one a request."""
+    used = select(func.count()).where(SeenToken.site_id == site.id)
+    return world.services.store.read("used", lambda s: s.scalar(used))

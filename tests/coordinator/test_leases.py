@@ -11,20 +11,15 @@ from coordinator.store import leases, models
 from coordinator.store.database import Store
 from coordinator.store.leases import LeaseLost
 from coordinator.store.tables import Round, Study
-from migrations import upgrade
 
 DIGEST, ROUND = "ab" * 32, UUID(int=1)
 NOW, SECONDS = 100.0, 15.0
 
 
 @pytest.fixture
-def store(tmp_path):
-    url = f"sqlite:///{tmp_path}/c.db"
-    upgrade(url)
-    store = Store(url)
+def store(store: Store) -> Store:
     store.run("make", make)
-    yield store
-    store.close()
+    return store
 
 
 def make(session) -> None:
