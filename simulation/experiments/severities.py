@@ -11,6 +11,7 @@ import numpy as np
 from crypto.canonical import digest
 from participant.data.cases import TABLE
 from simulation.datasets import Dataset, Row
+from simulation.datasets.dataset import Sex
 from simulation.datasets.files import write_table
 from simulation.datasets.layouts import read_table
 from simulation.datasets.phantoms import TERMS
@@ -64,9 +65,10 @@ def _drawn(folder: Path, number: int, wanted: Severities) -> Iterator[Row]:
         if missing[grade]:
             missing[grade] -= 1
             name = f"{scanner.name}-{attempt:05d}"
-            patient = PatientLabel(name, phantom.patient.sex, phantom.patient.age)
-            write_dicom_series(phantom.hu, phantom.grid, folder / grade / name, patient, scanner.name, seed)
-            yield Row(folder / grade / name, grade, name, "ct", source=scanner.name)
+            label = PatientLabel(name, phantom.patient.sex, phantom.patient.age)
+            write_dicom_series(phantom.hu, phantom.grid, folder / grade / name, label, scanner.name, seed)
+            sex: Sex = "F" if label.sex == "F" else "M"
+            yield Row(folder / grade / name, grade, name, "ct", age=float(label.age), sex=sex, source=scanner.name)
         if not any(missing.values()):
             return
     raise RuntimeError(f"after {attempt + 1} phantoms of {scanner.name} these are still missing: {missing}")

@@ -75,6 +75,7 @@ def test_grades_of_severity_are_shares_of_the_lungs(tmp_path: Path) -> None:
     dataset = severity_dataset(tmp_path, Severities(cases=2))
     assert dataset.count_by_class() == dict.fromkeys(GRADES, 2 * len(SITES))
     assert severity_dataset(tmp_path, Severities(cases=2)).rows == dataset.rows
+    assert all(row.sex and row.age for row in dataset.rows), "for the table of patients"
     phantom = ct_phantom("covid-19", SITES[0], 7, Difficulty(0.5))
     share = phantom.lesions.sum() / phantom.lungs.sum()
     assert grade_of(phantom) == GRADES[sum(share >= limit for limit in LIMITS)]
