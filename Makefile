@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FUZZ_CASES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint nightly results bench fuzz mutants lock clean
+.PHONY: help demo pictures test test-fast lint nightly results bench fuzz mutants api-docs lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,11 @@ $(STAMP): pyproject.toml requirements.lock
 
 demo: $(STAMP)  ## three hospitals train one CT model together, over HTTP, encrypted
 	$(BIN)/pleura-simulate demo
+
+pictures: $(STAMP)  ## every page of a demo's coordinator photographed, in runs/pictures; two of them are the README's
+	rm -rf runs/pictures
+	$(BIN)/pleura-simulate demo --out runs/pictures/demo
+	$(BIN)/python tests/browser/screenshots.py --data-dir runs/pictures/demo/coordinator --out runs/pictures --docs docs/pictures
 
 test: $(STAMP)  ## the whole suite, real data included where it is there
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -69,6 +74,9 @@ fuzz: $(STAMP)  ## every byte format that crosses the wire, spoilt in FUZZ_CASES
 
 mutants: $(STAMP) .bench/mutants/bin/cosmic-ray  ## change the opening checks and their kin, and see whether tests notice (docs/mutants.md)
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)
+
+api-docs: $(STAMP)  ## docs/api.md anew, from the OpenAPI document and the table of problems
+	$(BIN)/python -m coordinator.api.reference > docs/api.md.new && mv docs/api.md.new docs/api.md
 
 lock: $(STAMP)  ## write requirements.lock from what is installed now
 	$(BIN)/python -m pip freeze --exclude-editable | sed -e 's/+cpu$$//' | grep -v -i -E '^(pleura|pip|setuptools|wheel)\b' > requirements.lock

@@ -15,8 +15,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from coordinator.errors import RoleMissing, SiteSuspended, TokenExpired, TokenInvalid, TokenMissing
-from coordinator.services import Services, services_of
+from coordinator import logs
+from coordinator.errors import (
+    RoleMissing,
+    SiteSuspended,
+    TokenExpired,
+    TokenInvalid,
+    TokenMissing,
+    Unauthenticated,
+)
+from coordinator.services import Services, address_of, services_of
 from coordinator.store import operators, sites
 from coordinator.store.tables import Operator, Role, Site
 
@@ -50,10 +58,30 @@ class Claims:
 
 
 def caller(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Caller:
-    """Whoever the bearer token belongs to."""
+    """Whoever the bearer token belongs to.
+
+    Raises:
+        Unauthenticated: nobody, or it is not good now.
+        SiteSuspended: to a site that may not call.
+        RateLimited: after many requests of this caller, or many refused ones from this address.
+    """
+    address = address_of(request)
     if credentials is None:
+        logs.note(address=address)
         raise TokenMissing("Send `Authorization: Bearer` with a site's JWT or an operator's token.")
-    services, token = services_of(request), credentials.credentials
+    services = services_of(request)
+    try:
+        found = _whose(services, credentials.credentials)
+    except Unauthenticated:
+        # Counted after the fact: tokens are too long to guess, and a hospital behind the same address has done nothing.
+        logs.note(address=address)
+        services.strangers.take(address)
+        raise
+    logs.note(caller=found.actor)
+    return found
+
+
+def _whose(services: Services, token: str) -> Caller:
     if token.count(".") == 2:  # a JWT has three pieces, an operator's token has one
         return Caller(_site(services, token), None)
     return Caller(None, _operator(services, token))
@@ -64,6 +92,7 @@ def _operator(services: Services, token: str) -> Operator:
     operator = services.store.read("find operator", lambda session: operators.find(session, token, now))
     if operator is None:
         raise TokenInvalid("Nobody here was given this operator's token, or it was revoked or has expired.")
+    services.requests.take(f"operator:{operator.name}")
     return operator
 
 
@@ -77,6 +106,7 @@ def _site(services: Services, token: str) -> Site:
     claims = verify_token(token, site, services.coordinator, now)
     if site.state == "suspended":
         raise SiteSuspended(f"The operator suspended the site {site.name!r}. Ask the operator why.")
+    services.requests.take(f"site:{site_id}")  # before anything is written for it
     services.store.note(
         "use token", lambda session: sites.use_token(session, site_id, claims.jti, claims.expires + LEEWAY, now)
     )
@@ -115,8 +145,9 @@ def verify_token(token: str, site: Site, coordinator: UUID, now: float) -> Claim
 
 def _check_claims(claims: dict[str, Any], site: Site, now: float) -> None:
     issued, expires, jti = claims["iat"], claims["exp"], claims["jti"]
-    if claims["sub"] != str(site.id) or not isinstance(jti, str) or not 1 <= len(jti) <= _JTI_LIMIT:
-        raise TokenInvalid(f"A token's sub is the site's id, and its jti a text of 1 to {_JTI_LIMIT} characters.")
+    spelt = isinstance(jti, str) and jti.isprintable()  # the database keeps no NUL and no half of a surrogate pair
+    if claims["sub"] != str(site.id) or not spelt or not 1 <= len(jti) <= _JTI_LIMIT:
+        raise TokenInvalid(f"A token's sub is the site's id, and its jti a text of 1 to {_JTI_LIMIT} letters.")
     if not all(isinstance(time, int | float) and abs(time) < _LATEST for time in (issued, expires)):
         raise TokenInvalid("A token's iat and exp are numbers, in Unix seconds.")
     if expires - issued > LIFETIME:

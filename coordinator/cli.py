@@ -15,12 +15,16 @@ import typer
 import uvicorn
 from sqlalchemy.orm import Session
 
-from coordinator import logs, study_commands
+from coordinator import backup_commands, logs, operator_commands, study_commands, webhook_commands
 from coordinator.api.values import Site
 from coordinator.app import create_app
-from coordinator.store import audit, invitations, operators, sites, tables
+from coordinator.store import audit, invitations, sites, tables
+from coordinator.store.instance import check_blobs
 from coordinator.terminal import AsJson, ConfigFile, DataDir, actor, err, moment, opened, out, print_json
 
+# Proxies keep idle connections for up to 60 s (nginx, most load balancers; docker/Caddyfile is set to it): one that we
+# close just as a call comes in on it is a call that fails, so theirs have to end first.
+KEEP_ALIVE_SECONDS: Final = 75
 _GRACE_SECONDS: Final = 3  # a waiting agent asks again by itself
 
 app = typer.Typer(
@@ -29,9 +33,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they may hold tokens
     help="The coordinator of a Pleura federation.",
 )
-operator_app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_show_locals=False, help="People who may steer or read over HTTP."
-)
 site_app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
@@ -39,12 +40,22 @@ site_app = typer.Typer(
 )
 audit_app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help="The hash-chained log.")
 for name, group in {
-    "operator": operator_app,
+    "operator": operator_commands.app,
     "study": study_commands.app,
     "site": site_app,
     "audit": audit_app,
+    "webhook": webhook_commands.app,
 }.items():
     app.add_typer(group, name=name)
+
+
+for command in (
+    backup_commands.backup,
+    backup_commands.restore,
+    backup_commands.migrate,
+    backup_commands.disk,
+):
+    app.command()(command)
 
 
 class _Server(uvicorn.Server):
@@ -69,7 +80,8 @@ def serve(
     """Bring the database up to date, conduct rounds and answer over HTTP."""
     with opened(data_dir, config, host=host, port=port) as services:
         settings = services.settings
-        logs.configure(settings.log_level)
+        check_blobs(services.store, services.blobs)
+        logs.configure(settings.log_level, settings.log_format)
         err.print(f"Pleura coordinator {services.coordinator} at http://{settings.host}:{settings.port}")
         server = uvicorn.Config(
             create_app(services, conduct=True),
@@ -77,42 +89,11 @@ def serve(
             port=settings.port,
             log_config=None,
             server_header=False,
+            forwarded_allow_ips=settings.trusted_proxies or None,  # None: as FORWARDED_ALLOW_IPS says
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
         _Server(server, services.stopping).run()
-
-
-@operator_app.command("add")
-def operator_add(
-    name: str,
-    role: Annotated[str, typer.Option(help="operator (all) or auditor (reads).")] = "operator",
-    data_dir: DataDir = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make a token. It is shown this once; only its hash is kept."""
-    if role not in ("operator", "auditor"):
-        raise typer.BadParameter("a role is operator or auditor", param_hint="--role")
-    checked: tables.Role = "operator" if role == "operator" else "auditor"
-    with opened(data_dir, config) as services:
-        token = services.store.run(
-            "add operator",
-            lambda session: operators.add(session, name, checked, actor(), services.clock.now()),
-        )
-    if as_json:
-        print_json({"name": name, "role": role, "token": token})
-    else:
-        err.print(f"Token of {name} ({role}), shown this once:")
-        print(token)
-
-
-@operator_app.command("revoke")
-def operator_revoke(name: str, data_dir: DataDir = None, config: ConfigFile = None) -> None:
-    """Make an operator's token good for nothing."""
-    with opened(data_dir, config) as services:
-        now = services.clock.now()
-        services.store.run("revoke operator", lambda session: operators.revoke(session, name, actor(), now))
-    err.print(f"The token of {name} is revoked.")
 
 
 @app.command()

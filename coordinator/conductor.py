@@ -18,10 +18,12 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from coordinator import adoption, aggregation
+from coordinator import adoption, aggregation, logs
 from coordinator.aggregation import Beat, PartLost
 from coordinator.clock import Clock
 from coordinator.contexts import context_of
+from coordinator.monitoring import Monitor
+from coordinator.rounds.phases import ended_by
 from coordinator.rounds.planning import NotYet, plan_round
 from coordinator.rounds.states import View
 from coordinator.rounds.steps import (
@@ -37,7 +39,7 @@ from coordinator.rounds.steps import (
     Wait,
     next_step,
 )
-from coordinator.store import leases, rounds
+from coordinator.store import leases, numbers, rounds
 from coordinator.store.blobs import Blobs
 from coordinator.store.database import Store
 from coordinator.store.leases import Lease, LeaseLost
@@ -49,6 +51,7 @@ from crypto.schemes import scheme
 
 LEASE_SECONDS: Final = 15.0
 TICK_SECONDS: Final = 0.25
+TROUBLE_SECONDS: Final = 2.0  # where the database is away or full; its disk is not to fill with what is said of it
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +81,14 @@ class Conductor:
 
     Args:
         recent_seconds: a site that was not heard of for longer is not planned with.
+        monitor: hears what is done, and that there is life.
     """
 
-    def __init__(self, store: Store, blobs: Blobs, clock: Clock, recent_seconds: float = 120.0) -> None:
+    def __init__(
+        self, store: Store, blobs: Blobs, clock: Clock, recent_seconds: float = 120.0, monitor: Monitor | None = None
+    ) -> None:
         self._store, self._blobs, self._clock, self._recent = store, blobs, clock, recent_seconds
+        self._monitor = monitor or Monitor(clock)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -108,11 +115,13 @@ class Conductor:
                 busy = self.advance_once()
             except Exception:
                 log.exception("the conductor could not look for work; it tries again")
+                self._stop.wait(TROUBLE_SECONDS)
             if not busy:
                 self._stop.wait(TICK_SECONDS)
 
     def advance_once(self) -> bool:
         """Take every round as far as it goes now, then plan what can be planned. Whether anything was done."""
+        self._monitor.alive()
         now = self._clock.now()
         done = [self._advance(each) for each in self._store.read("find rounds", lambda s: rounds.unfinished(s, now))]
         done += [self._plan(study) for study in self._store.read("find studies", rounds.to_plan)]
@@ -151,9 +160,15 @@ class Conductor:
 
     def _advance(self, round_id: UUID) -> bool:
         """Whether anything was tried."""
+        with logs.about():
+            return self._advance_noted(round_id)
+
+    def _advance_noted(self, round_id: UUID) -> bool:
         lease: Lease | None = None
         try:
-            if isinstance(self._look(round_id)[1], Wait):
+            view, step = self._look(round_id)
+            logs.note(study=str(view.plan.study), round=str(view.plan.round), attempt=str(view.plan.attempt))
+            if isinstance(step, Wait):
                 return False
             lease = self._take(round_id)
             if lease is None:
@@ -162,7 +177,7 @@ class Conductor:
                 pass
             self._release(lease)
         except LeaseLost as lost:
-            log.warning("%s", lost)
+            self._lost(lost)
         except Stopping:
             if lease is not None:
                 self._release(lease)
@@ -183,9 +198,21 @@ class Conductor:
         if isinstance(step, Wait):
             return False
         self._do(lease, step)
-        plan = view.plan
-        log.info("round %s (study %s, %d.%d): %s", view.id, plan.study, plan.round, plan.attempt, step)
+        log.info("round %s: %s", view.id, step)
+        self._measure(lease.round_id, step)
         return True
+
+    def _measure(self, round_id: UUID, step: Step) -> None:
+        """The step is done and stays so: where its times cannot be read, they are missing from the numbers."""
+        try:
+            times = self._store.read("read times", lambda s: numbers.times(s, round_id))
+        except Exception as error:
+            log.warning("round %s: how long it took is not counted: %r", round_id, error)
+            return
+        for phase, seconds in ended_by(step, times).items():
+            self._monitor.phase(phase, seconds)
+        if times.ended is not None and not isinstance(step, Sweep):
+            self._monitor.ended("complete" if times.complete else "failed")
 
     def _do(self, lease: Lease, step: Step) -> None:
         now = self._clock.now()
@@ -268,6 +295,7 @@ class Conductor:
             nonlocal renewed
             if self._stop.is_set():
                 raise Stopping
+            self._monitor.alive()
             now = self._clock.now()
             if now - renewed > LEASE_SECONDS / 3:
                 self._store.run("renew lease", lambda s: leases.renew(s, lease, now, LEASE_SECONDS))
@@ -279,7 +307,9 @@ class Conductor:
 
     def _take(self, round_id: UUID) -> Lease | None:
         now = self._clock.now()
-        return self._store.run("take lease", lambda s: leases.take(s, round_id, self._owner, now, LEASE_SECONDS))
+        lease = self._store.run("take lease", lambda s: leases.take(s, round_id, self._owner, now, LEASE_SECONDS))
+        self._monitor.leased("taken" if lease is not None else "held")
+        return lease
 
     def _release(self, lease: Lease) -> None:
         self._store.run("release lease", lambda s: leases.release(s, lease))
@@ -290,4 +320,8 @@ class Conductor:
         try:
             self._store.run("put round off", lambda s: leases.release_after_error(s, lease, self._clock.now()))
         except LeaseLost as lost:
-            log.warning("%s", lost)
+            self._lost(lost)
+
+    def _lost(self, lost: LeaseLost) -> None:
+        self._monitor.leased("lost")
+        log.warning("%s", lost)

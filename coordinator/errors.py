@@ -31,6 +31,7 @@
     ├── TooLarge                a body over its limit
     ├── RangeUnsatisfiable      a byte range outside the file
     ├── RateLimited             too many tries from one address
+    ├── NotReady                a part of the service that everything needs does not work
     ├── Busy                    others kept the database from it; the same request succeeds soon
     └── DiskFull                nothing was lost; the same request later succeeds
 
@@ -194,6 +195,10 @@ class RateLimited(CoordinatorError):
 
 class DiskFull(CoordinatorError):
     """No room for this now; nothing was lost."""
+
+
+class NotReady(CoordinatorError):
+    """Something that every call needs does not work."""
 
 
 class Busy(CoordinatorError):

@@ -1,4 +1,4 @@
-"""How much and how often: body sizes, and tries from one address."""
+"""How much and how often: body sizes, requests of one caller, and tries from one address."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from coordinator.errors import RateLimited, TooLarge
 from coordinator.problems import problem_of
 from crypto.parameters import PART_BYTES
 
-_MINUTE: Final = 60.0
-_ADDRESSES: Final = 10_000  # buckets kept; full ones are forgotten when there are more
+MINUTE: Final = 60.0
+_KEPT: Final = 10_000  # buckets; full ones are forgotten when there are more
 
 
 @dataclass(slots=True)
@@ -24,14 +24,17 @@ class _Bucket:
 
 
 class RateLimit:
-    """A token bucket for each address: `per_minute` tries at once, and as many again over a minute."""
+    """A token bucket for each caller or address: `burst` tries at once, and as many again over `seconds`.
 
-    def __init__(self, per_minute: int, clock: Clock) -> None:
-        self._capacity, self._clock = float(per_minute), clock
+    It is in this process's memory: replicas count for themselves. `what` completes the sentence "Too many ...".
+    """
+
+    def __init__(self, burst: int, seconds: float, what: str, clock: Clock) -> None:
+        self._burst, self._refill, self._what, self._clock = float(burst), burst / seconds, what, clock
         self._buckets: dict[str, _Bucket] = {}
         self._lock = threading.Lock()
 
-    def take(self, address: str) -> None:
+    def take(self, who: str) -> None:
         """Count one try.
 
         Raises:
@@ -39,22 +42,20 @@ class RateLimit:
         """
         now = self._clock.now()
         with self._lock:
-            if len(self._buckets) > _ADDRESSES:
+            if len(self._buckets) > _KEPT:
                 self._forget(now)
-            bucket = self._buckets.setdefault(address, _Bucket(self._capacity, now))
+            bucket = self._buckets.setdefault(who, _Bucket(self._burst, now))
             bucket.tokens, bucket.filled = self._level(bucket, now), now
             if bucket.tokens < 1:
-                wait = int((1 - bucket.tokens) * _MINUTE / self._capacity) + 1
-                raise RateLimited(f"Too many tries from this address. Try again in {wait} s.", {"retry_after": wait})
+                wait = int((1 - bucket.tokens) / self._refill) + 1
+                raise RateLimited(f"Too many {self._what}. Try again in {wait} s.", {"retry_after": wait})
             bucket.tokens -= 1
 
     def _level(self, bucket: _Bucket, now: float) -> float:
-        return min(self._capacity, bucket.tokens + max(0.0, now - bucket.filled) * self._capacity / _MINUTE)
+        return min(self._burst, bucket.tokens + max(0.0, now - bucket.filled) * self._refill)
 
     def _forget(self, now: float) -> None:
-        self._buckets = {
-            address: bucket for address, bucket in self._buckets.items() if self._level(bucket, now) < self._capacity
-        }
+        self._buckets = {who: bucket for who, bucket in self._buckets.items() if self._level(bucket, now) < self._burst}
 
 
 class BodyLimit:
@@ -96,7 +97,7 @@ class BodyLimit:
     def _limit(self, scope: Scope) -> int:
         """Octets (parts, key parts, keys) are one part at most; models and messages have limits of their own."""
         path = scope["path"]
-        if scope["method"] == "POST" and path == "/v1/models":
+        if scope["method"] == "POST" and path in ("/v1/models", "/models"):
             return self._model_bytes
         if scope["method"] == "PUT" and path.rpartition("/")[0].rpartition("/")[2] in ("parts", "key-parts", "keys"):
             return PART_BYTES

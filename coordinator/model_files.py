@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from coordinator.errors import ModelRefused
+from coordinator.errors import ModelRefused, NotFound
 from coordinator.metrics import check_fields
 from coordinator.store import audit, models
 from coordinator.store.blobs import READ_BYTES, Blobs, model_key
@@ -118,8 +118,23 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def stored(blobs: Blobs, sha256: str) -> Description:
-    """The description of a model that was taken before."""
+    """The description of a model that was taken before.
+
+    Raises:
+        NotFound: its file is not in the blob store.
+    """
     key = model_key(sha256)
-    length = int.from_bytes(blobs.read(key, 0, _LENGTH_BYTES), "little")
-    header = json.loads(blobs.read(key, _LENGTH_BYTES, _LENGTH_BYTES + length))
+    try:
+        length = int.from_bytes(blobs.read(key, 0, _LENGTH_BYTES), "little")
+        header = json.loads(blobs.read(key, _LENGTH_BYTES, _LENGTH_BYTES + length))
+    except FileNotFoundError:
+        raise missing(sha256) from None
     return _describe(header["__metadata__"])
+
+
+def missing(sha256: str) -> NotFound:
+    """The refusal where a model's row is here and its file is not."""
+    return NotFound(
+        f"The file of the model {sha256[:12]}... is missing from the blob store. The operator has to restore it from a "
+        "backup; every member of its study has a copy, too."
+    )

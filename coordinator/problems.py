@@ -16,12 +16,13 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from coordinator import errors
+from coordinator import errors, logs
 from crypto import errors as crypto_errors
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
+NOTED: Final = "problem"  # the name under which `coordinator.logs` hears of the code that was answered
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 _NO_ROOM_STATE: Final = "53100"  # PostgreSQL's
 
@@ -72,6 +73,7 @@ PROBLEMS: Final[Mapping[type[Exception], Entry]] = {
     errors.TooLarge: Entry(413, "too-large", "The body is too large"),
     errors.RangeUnsatisfiable: Entry(416, "range-unsatisfiable", "The byte range lies outside the file"),
     errors.RateLimited: Entry(429, "rate-limited", "Too many tries"),
+    errors.NotReady: Entry(503, "not-ready", "The coordinator is not ready"),
     errors.Busy: Entry(503, "busy", "The coordinator is busy"),
     errors.DiskFull: Entry(507, "disk-full", "The coordinator has no room"),
     crypto_errors.CryptoError: Entry(422, "message-refused", "The message is refused"),
@@ -92,6 +94,15 @@ PROBLEMS: Final[Mapping[type[Exception], Entry]] = {
 }
 
 INTERNAL: Final = Entry(500, "internal", "Something failed here")
+NO_SUCH_METHOD: Final = Entry(405, "method-not-allowed", "Method Not Allowed")
+
+
+def every_entry() -> list[Entry]:
+    """What may be answered, by status and code; of errors that share a code the first."""
+    found: dict[str, Entry] = {}
+    for entry in (*PROBLEMS.values(), NO_SUCH_METHOD, INTERNAL):
+        found.setdefault(entry.code, entry)
+    return sorted(found.values(), key=lambda entry: (entry.status, entry.code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +129,10 @@ class Problem:
             headers["Retry-After"] = str(self.fields["retry_after"])
         if "size" in self.fields and self.entry.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             headers["Content-Range"] = f"bytes */{self.fields['size']}"
-        return JSONResponse(self.to_json(), self.entry.status, headers, MEDIA_TYPE)
+        request = logs.noted().get("request")
+        logs.note(**{NOTED: self.entry.code})
+        document = self.to_json() | ({"request": request} if request else {})
+        return JSONResponse(document, self.entry.status, headers, MEDIA_TYPE)
 
 
 def problem_of(error: Exception) -> Problem:
@@ -141,12 +155,13 @@ def _no_room(error: Exception) -> bool:
 def install(app: FastAPI) -> None:
     """Answer every error of the app with a problem document."""
     for base in (errors.CoordinatorError, crypto_errors.CryptoError, OSError, Exception):
-        app.add_exception_handler(base, _answer)
+        app.add_exception_handler(base, answer)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
 
 
-async def _answer(request: Request, error: Exception) -> JSONResponse:
+async def answer(request: Request, error: Exception) -> JSONResponse:
+    """The problem document of an error; one that is ours to mend is logged whole."""
     problem = problem_of(error)
     if problem.entry is INTERNAL:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
@@ -163,9 +178,11 @@ async def _answer_invalid(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
-    """What the framework refuses by itself: an unknown path, a method that a path does not have."""
+    """What the framework refuses by itself: an unknown path, a method that a path does not have, a body in no UTF-8."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
     status = HTTPStatus(error.status_code)
+    if status == HTTPStatus.BAD_REQUEST:
+        return problem_of(errors.RequestInvalid("The body cannot be read. Send JSON in UTF-8.")).response()
     entry = Entry(status, status.phrase.lower().replace(" ", "-"), status.phrase)
     response = Problem(entry, f"{request.method} {request.url.path}: {error.detail}.", {}).response()
     response.headers.update(error.headers or {})

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Final, cast
 from uuid import UUID
 
 from fastapi import Request
 
 from coordinator.clock import Clock
-from coordinator.limits import RateLimit
+from coordinator.limits import MINUTE, RateLimit
 from coordinator.settings import Settings
 from coordinator.store.blobs import Blobs
 from coordinator.store.database import Store
 from coordinator.store.instance import coordinator_id
-from coordinator.web.sessions import Sessions
+
+BURST_SECONDS: Final = 10  # an agent sends the parts of a small update without a pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,18 @@ class Services:
     coordinator: UUID = field(init=False)
     enrolments: RateLimit = field(init=False)
     logins: RateLimit = field(init=False)
-    sessions: Sessions = field(init=False)
+    strangers: RateLimit = field(init=False)
+    requests: RateLimit = field(init=False)
 
     def __post_init__(self) -> None:
         set_once = object.__setattr__  # frozen for everybody else
         set_once(self, "coordinator", self.store.run("identify", coordinator_id))
-        set_once(self, "enrolments", RateLimit(self.settings.enrolments_per_minute, self.clock))
-        set_once(self, "logins", RateLimit(self.settings.logins_per_minute, self.clock))
-        set_once(self, "sessions", Sessions(self.settings.session_hours, self.clock))
+        each, tries = self.settings, "tries from this address"
+        set_once(self, "enrolments", RateLimit(each.enrolments_per_minute, MINUTE, tries, self.clock))
+        set_once(self, "logins", RateLimit(each.logins_per_minute, MINUTE, tries, self.clock))
+        set_once(self, "strangers", RateLimit(each.refused_tokens_per_minute, MINUTE, "refused tokens", self.clock))
+        burst = each.requests_per_second * BURST_SECONDS
+        set_once(self, "requests", RateLimit(burst, BURST_SECONDS, "requests at once", self.clock))
 
 
 def services_of(request: Request) -> Services:

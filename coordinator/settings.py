@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field, ValidationError
+import fsspec
+from fsspec.utils import get_protocol
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -26,6 +31,26 @@ Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
+def _parsed(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("it is not JSON") from None  # whose error would hold the whole text, secrets and all
+
+
+def _openable(url: str) -> str:
+    try:
+        fsspec.get_filesystem_class(get_protocol(url))
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+    return url
+
+
+BlobsOptions = Annotated[dict[str, Any], NoDecode, BeforeValidator(_parsed)]
+
+
 class SettingsError(Exception):
     """Settings that cannot be used; the message lists every fault with its key, its source and the fix."""
 
@@ -38,17 +63,44 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("pleura-data"), description="folder of the database, the blobs and uploads")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir", repr=False)
+    blobs_url: Annotated[str, AfterValidator(_openable)] = Field(
+        "", description="fsspec URL of the blobs, such as s3://bucket/prefix; empty: in data_dir"
+    )
+    blobs_options: BlobsOptions = Field(
+        default_factory=dict, description='for that store, JSON or a TOML table: {"endpoint_url": ...}', repr=False
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8420, ge=0, le=65535, description="port to listen on")
+    trusted_proxies: str = Field(
+        "",
+        description="addresses or networks of TLS proxies, with commas between, or * for any; "
+        "empty: FORWARDED_ALLOW_IPS, else this machine",
+    )
+    log_format: Literal["text", "json"] = Field("text", description="text or json")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR")
     secure_cookies: bool = Field(False, description="send the session cookie over TLS only; set it behind a TLS proxy")
     max_message_bytes: Count = Field(8 * 2**20, description="largest JSON body")
     max_model_bytes: Count = Field(2 * 2**30, description="largest model file")
     enrolments_per_minute: Count = Field(10, description="tries to enrol, for each address")
     logins_per_minute: Count = Field(10, description="wrong operator tokens, for each address")
+    refused_tokens_per_minute: Count = Field(60, description="requests with a token that is not good, for each address")
+    requests_per_second: Count = Field(50, description="requests of one site or operator, ten seconds' worth at once")
+    metrics_token: str = Field(
+        "", pattern=r"^$|^\S{20,200}$", description="20 or more characters with which /metrics may be read", repr=False
+    )
     recent_seen_seconds: Seconds = Field(120.0, description="a site silent for longer is not asked to deal a key")
     poll_seconds: Seconds = Field(0.3, description="how often a waiting agent's task is looked up again")
-    session_hours: Seconds = Field(12.0, description="how long a login to the page lasts")
+    session_hours: Seconds = Field(12.0, description="how long a login to the pages lasts")
+
+    webhooks_http: bool = Field(False, description="admit webhooks at http addresses, in plain text")
+    webhooks_private: bool = Field(False, description="admit webhooks at private and loopback addresses")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for entry in value.split(",") if value not in ("", "*") else ():
+            ip_network(entry.strip())  # raises ValueError, which names the entry
+        return value
 
     @property
     def database(self) -> str:
@@ -62,7 +114,7 @@ class Settings(BaseSettings):
 
     @property
     def blobs(self) -> Path:
-        """Folder of parts, key parts and models."""
+        """Folder of parts, key parts and models, unless `blobs_url` says where they are."""
         return self.data_dir.absolute() / "blobs"
 
     @classmethod

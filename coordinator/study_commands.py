@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from sqlalchemy.orm import Session
 
-from coordinator import model_files
-from coordinator.api.values import Study, StudyWish
-from coordinator.metrics import BY_CLASS, class_names, in_words
+from coordinator import model_files, study_life_commands
+from coordinator.api.wishes import StudyWish
 from coordinator.store import beginnings, epochs, history, memberships, studies, tables
 from coordinator.store.beginnings import Beginning
+from coordinator.store.instance import check_blobs
+from coordinator.store.waiting import waiting
+from coordinator.study_terminal import Fraction, Reference, print_rounds, print_study, study_json
 from coordinator.terminal import AsJson, ConfigFile, DataDir, actor, opened, out, print_json, print_table
-from crypto.parameters import DEFAULT_MINIMUM_CONTRIBUTORS
 from crypto.schemes import SCHEMES
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help="Create studies and steer them.")
 _SCHEMES = "Aggregation scheme. " + " ".join(f"{name}: {each.trust}" for name, each in SCHEMES.items())
 _BOTH = "'--model' / '--from'"
-Reference = Annotated[str, typer.Argument(metavar="STUDY", help="Its name, its id, or the id's beginning.")]
+app.add_typer(study_life_commands.app)
+
+
+class _Shown(NamedTuple):
+    """What `study show` prints. `begins`: the study and the round that made the first model."""
+
+    row: tables.Study
+    waits: str | None
+    begins: tuple[str, int] | None
+    members: list[str]
+    rounds: list[dict[str, Any]]
 
 
 @app.command("create")
@@ -39,6 +49,7 @@ def study_create(
     ] = "open",
     rounds: Annotated[int | None, typer.Option(help="Training rounds (else the recipe's).")] = None,
     minimum_contributors: Annotated[int | None, typer.Option(help="Fewest contributors (else the recipe's).")] = None,
+    fraction: Fraction = None,
     expected_sites: Annotated[int | None, typer.Option(help="Wait for so many sites before the first round.")] = None,
     weighting: Annotated[str | None, typer.Option(help="samples, equal or dynamic (else the recipe's).")] = None,
     k_max: Annotated[int | None, typer.Option(help="Most contributors a round has room for.")] = None,
@@ -58,6 +69,7 @@ def study_create(
         "scheme": scheme,
         "release": release,
         "rounds": rounds,
+        "fraction": fraction,
         "minimum_contributors": minimum_contributors,
         "expected_sites": expected_sites,
         "weighting": weighting,
@@ -67,6 +79,7 @@ def study_create(
         "open_seconds": open_seconds,
     }
     with opened(data_dir, config) as services:
+        check_blobs(services.store, services.blobs)
         wish = StudyWish.model_validate(asked)
         now = services.clock.now()
         if model is not None:
@@ -77,7 +90,7 @@ def study_create(
         study = services.store.run(
             "create study", lambda session: studies.create(session, wishes, file.layout, file.recipe, actor(), now)
         )
-    _print_study(study, as_json)
+    print_study(study, as_json)
 
 
 def _found(session: Session, earlier: str) -> Beginning:
@@ -95,7 +108,7 @@ def _move(action: studies.Action, reference: str, data_dir: Path | None, config:
 
     with opened(data_dir, config) as services:
         study = services.store.run(f"{action} study", move)
-    _print_study(study, as_json)
+    print_study(study, as_json)
 
 
 @app.command("start")
@@ -146,7 +159,7 @@ def study_list(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJ
     with opened(data_dir, config) as services:
         found = services.store.read("studies", studies.everyone)
     if as_json:
-        print_json([_study_json(row) for row in found])
+        print_json([study_json(row) for row in found])
     else:
         rows = [(row.name, row.state, f"{row.completed} of {row.rounds}", row.scheme, str(row.id)) for row in found]
         print_table(("Study", "State", "Rounds", "Scheme", "Id"), rows)
@@ -156,62 +169,31 @@ def study_list(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJ
 def study_show(study: Reference, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """One study, its members and how its rounds went."""
 
-    def look(session: Session) -> tuple[tables.Study, list[str], list[dict[str, Any]]]:
-        row = studies.by_reference(session, study)
-        members = [site.name for _, site in memberships.members(session, row.id)]
-        return row, members, history.rounds(session, row.id)
-
     with opened(data_dir, config) as services:
-        row, members, rounds = services.store.read("study", look)
+        now, recent = services.clock.now(), services.settings.recent_seen_seconds
+
+        def look(session: Session) -> _Shown:
+            row = studies.by_reference(session, study)
+            members = [site.name for _, site in memberships.members(session, row.id)]
+            waits = waiting(session, row.id, now, recent)
+            return _Shown(row, waits, _begins(session, row), members, history.rounds(session, row.id))
+
+        row, waits, begins, members, rounds = services.store.read("study", look)
     if as_json:
-        print_json({**_study_json(row), "members": members, "history": rounds})
+        print_json({**study_json(row, waits), "members": members, "history": rounds})
         return
-    _print_study(row, False)
-    out.print(f"members: {', '.join(members) or 'none yet'}")
-    print_table(
-        ("Round", "Attempt", "State", "Contributors", "MB", "Macro AUC", "Loss", "Reason"), map(_round_row, rounds)
-    )
-    measured = [entry for entry in rounds if entry["state"] == "complete" and entry["metrics"]]
-    if measured:
-        out.print(f"by class, as of round {measured[-1]['round']}; 95 % intervals in brackets")
-        print_table(("Class", *BY_CLASS.values()), _class_rows(row.recipe, measured[-1]["metrics"]))
+    print_study(row, False)
+    if waits is not None:
+        out.print(f"the next round waits: {waits}", markup=False)
+    if begins is not None:
+        out.print(f"begins with the model of round {begins[1]} of {begins[0]}", markup=False)
+    out.print(f"members: {', '.join(members) or 'none yet'}", markup=False)
+    print_rounds(row.recipe, rounds)
 
 
-def _class_rows(recipe: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    for place, name in enumerate(class_names(recipe, len(found.get("auc") or ()))):
-        yield (name, *(in_words(found, key, place) for key in BY_CLASS))
-
-
-def _round_row(entry: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        f"{entry['round']}{' (evaluation)' if entry['kind'] == 'evaluation' else ''}",
-        str(entry["attempt"]),
-        entry["state"],
-        str(len(entry["contributors"])),
-        f"{entry['bytes_received'] / 1e6:.1f}",
-        *(in_words(entry["metrics"], name) for name in ("macro_auc", "loss")),
-        entry["reason"] or "",
-    )
-
-
-def _study_json(row: tables.Study) -> dict[str, Any]:
-    return Study.of(row, member=False).model_dump(mode="json")
-
-
-def _print_study(row: tables.Study, as_json: bool) -> None:
-    if as_json:
-        print_json(_study_json(row))
-        return
-    out.print(f"{row.name} ({row.id}) is {row.state}{': ' + row.reason if row.reason else ''}", markup=False)
-    held = ", held by the members only" if row.release == "members" and row.current_model != row.first_model else ""
-    out.print(
-        f"{row.completed} of {row.rounds} rounds, {row.scheme}, weighting by {row.weighting}, "
-        f"at least {row.minimum_contributors} contributors; model {row.current_model[:12]}{held}"
-    )
-    out.print(f"{row.scheme}: {SCHEMES[row.scheme].trust}", markup=False)
-    if row.minimum_contributors < DEFAULT_MINIMUM_CONTRIBUTORS:
-        out.print(
-            f"Sums of {row.minimum_contributors} contributors are opened: where two contribute, each can subtract its "
-            "own part and learns the other's. Every site is told; one whose policy demands more does not join.",
-            markup=False,
-        )
+def _begins(session: Session, row: tables.Study) -> tuple[str, int] | None:
+    """The study and the round that made its first model, unless that was uploaded."""
+    first = session.get_one(tables.Model, row.first_model)
+    if first.study_id is None or first.round is None:
+        return None
+    return studies.get(session, first.study_id).name, first.round

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,12 @@ from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from coordinator.app import open_services
+from coordinator.backup_file import BackupRefused
 from coordinator.errors import CoordinatorError
 from coordinator.services import Services
 from coordinator.settings import Settings, SettingsError, load
 from coordinator.store.audit import AuditBroken
+from coordinator.store.instance import WrongBlobs
 from crypto.errors import CryptoError
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of database and blobs.")]
@@ -35,24 +38,30 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 @contextmanager
 def opened(data_dir: Path | None, config: Path | None, **overrides: Any) -> Iterator[Services]:
     """The services of the settings in force; what goes wrong inside ends the command with a sentence."""
-    services: Services | None = None
+    with told():
+        services = open_services(settings_in_force(data_dir, config, **overrides))
+        try:
+            yield services
+        finally:
+            services.store.close()
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What goes wrong inside ends the command with a sentence."""
     try:
-        services = open_services(_settings(data_dir, config, **overrides))
-        yield services
+        yield
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise _ended(f"These options cannot be: {faults}.", 2) from error
-    except (CoordinatorError, CryptoError, AuditBroken) as error:
+    except (CoordinatorError, CryptoError, AuditBroken, WrongBlobs, BackupRefused) as error:
         raise _ended(str(error), 1) from error
     except (OSError, DBAPIError) as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
         raise _ended(f"The coordinator's files or database cannot be used: {reason}.", 1) from error
-    finally:
-        if services is not None:
-            services.store.close()
 
 
-def _settings(data_dir: Path | None, config: Path | None, **overrides: Any) -> Settings:
+def settings_in_force(data_dir: Path | None, config: Path | None, **overrides: Any) -> Settings:
     try:
         return load({"data_dir": data_dir, **overrides}, config)
     except SettingsError as error:
@@ -66,7 +75,11 @@ def _ended(words: str, code: int) -> typer.Exit:
 
 def actor() -> str:
     """Who works on the server itself, for the audit log."""
-    return f"operator:{getpass.getuser()} (on the server)"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container runs as a number that nobody has a name for
+        user = f"user {os.getuid()}"
+    return f"operator:{user} (on the server)"
 
 
 def moment(seconds: float) -> str:

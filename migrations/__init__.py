@@ -1,5 +1,5 @@
 """The database's revisions (alembic): append-only, part of the package, run when the coordinator starts."""
 
-from migrations.runner import check, current, downgrade, upgrade
+from migrations.runner import check, current, downgrade, revisions, upgrade
 
-__all__ = ["check", "current", "downgrade", "upgrade"]
+__all__ = ["check", "current", "downgrade", "revisions", "upgrade"]

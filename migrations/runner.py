@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
 
 from coordinator.store.database import Store
 
+_LOCK: Final = 0x706C656D  # PostgreSQL advisory lock: one process at a time migrates
+
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database to a revision; one that is there already is left alone."""
+    """Bring the database to a revision; one that is there already is left alone. Processes that do so at the same time
+    wait for one another; alembic itself is not for threads of one process."""
     run(url, lambda config: command.upgrade(config, revision))
 
 
@@ -34,15 +40,43 @@ def current(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+def revisions() -> list[str]:
+    """All that this installation knows, the first one first."""
+    with _config() as config:
+        return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
+
+
 def run(url: str, task: Callable[[Config], object]) -> None:
     """An alembic command, in one transaction on one connection of its own."""
     store = Store(url)
     try:
-        with as_file(files("migrations")) as folder, store.migrating() as connection:
-            config = Config()
-            config.set_main_option("script_location", str(folder).replace("%", "%%"))
-            config.set_main_option("path_separator", "os")
+        with _config() as config, _alone(store.engine), store.migrating() as connection:
             config.attributes["connection"] = connection
             task(config)
     finally:
         store.close()
+
+
+@contextmanager
+def _config() -> Iterator[Config]:
+    with as_file(files("migrations")) as folder:
+        config = Config()
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
+        yield config
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[None]:
+    """While no other process migrates the same database. SQLite sees to it by itself: it has one writer."""
+    if engine.dialect.name == "sqlite":
+        yield
+        return
+    # A connection of its own: the transaction that migrates has to begin after the one before it was committed.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET lock_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})

@@ -102,7 +102,7 @@ class Client:
         return self._get(ServerStatus, "/v1/status")
 
     def studies(self) -> list[Study]:
-        return self._get(list[Study], "/v1/studies")
+        return self._all(list[Study], "/v1/studies")
 
     def study(self, study: UUID) -> Study:
         return self._get(Study, f"/v1/studies/{study}")
@@ -143,7 +143,7 @@ class Client:
         return task
 
     def rounds(self, study: UUID) -> list[RoundRow]:
-        return self._get(list[RoundRow], f"/v1/studies/{study}/rounds")
+        return self._all(list[RoundRow], f"/v1/studies/{study}/rounds")
 
     # --- keys
 
@@ -332,6 +332,22 @@ class Client:
 
     def _get(self, kind: type[T], path: str) -> T:
         return read(TypeAdapter(kind), self.session.request("GET", path).content)
+
+    def _all(self, kind: type[list[T]], path: str) -> list[T]:
+        """A list that comes in pages: each answer's Link header has the next one's address, at the same coordinator.
+
+        It ends with an empty page, or one that was read before, whatever the header says.
+        """
+        found: list[T] = []
+        asked: set[str] = set()
+        while path and path not in asked:
+            asked.add(path)
+            response = self.session.request("GET", path)
+            rows = read(TypeAdapter(kind), response.content)
+            found += rows
+            following = response.links.get("next", {}).get("url", "") if rows else ""
+            path = httpx.URL(following).raw_path.decode() if following else ""
+        return found
 
     def _octets(self, path: str, digest: str, what: str) -> bytes:
         data = self.session.request("GET", path).content

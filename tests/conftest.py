@@ -71,3 +71,11 @@ def postgres_database(postgres: Postgres) -> Iterator[str]:
     url = postgres.new_database(migrated=False)
     yield url
     postgres.drop(url)
+
+
+@pytest.fixture
+def migrated_postgres(postgres: Postgres) -> Iterator[str]:
+    """The URL of a database that has all tables, and nothing in them."""
+    url = postgres.new_database()
+    yield url
+    postgres.drop(url)

@@ -1,4 +1,4 @@
-"""Reading what comes in: octets with their digest, signed messages in their own strict form, files to the disk."""
+"""What comes in and goes out: octets with their digest, signed messages in their own strict form, files to the disk."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from coordinator.errors import DigestMismatch, RequestInvalid
-from coordinator.services import services_of
+from coordinator.errors import DigestMismatch, NotFound, RequestInvalid
+from coordinator.services import Services, services_of
 from crypto.canonical import sha256
 from crypto.errors import Malformed
 from crypto.wire import Message, Signed
 
+OCTETS: Final = "application/octet-stream"
 M = TypeVar("M", bound=Message)
 _SHA256: Final = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
 
@@ -83,6 +84,23 @@ def _announced(header: str | None) -> str:
         if found := _SHA256.fullmatch(entry.strip()):
             return base64.b64decode(found[1]).hex()
     raise RequestInvalid("Send the header Content-Digest with `sha-256=:base64 of the SHA-256:` (RFC 9530).")
+
+
+def digest_field(sha256_of: str) -> str:
+    """The value of a Content-Digest or Repr-Digest header (RFC 9530), from a SHA-256 in hex."""
+    return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256_of)).decode()}:"
+
+
+def blob(services: Services, key: str, gone: str) -> Response:
+    """A small blob as the answer.
+
+    Raises:
+        NotFound: it is not in the blob store (any more); `gone` says so in words.
+    """
+    try:
+        return Response(services.blobs.read(key), media_type=OCTETS)
+    except FileNotFoundError:
+        raise NotFound(gone) from None
 
 
 async def _file(request: Request) -> AsyncIterator[Path]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
 from sqlalchemy.orm import Session
 
-from coordinator.api.bodies import CheckedOctets, signed
-from coordinator.api.openapi import refusals, takes, takes_octets
+from coordinator.api.bodies import CheckedOctets, blob, signed
+from coordinator.api.openapi import gives_octets, refusals, takes, takes_octets
 from coordinator.api.places import ThisAttempt
 from coordinator.api.public import Serving
 from coordinator.api.values import Delivered
@@ -44,6 +44,7 @@ from crypto.schemes.shares import check_sealed_share
 from crypto.wire import Signed
 
 router = APIRouter(prefix="/v1/studies/{study}/rounds/{round}/{attempt}", tags=["contributions"])
+_NO_KEY_PART: Final = "The ballot lists no such key part, or the attempt has ended and its parts are deleted."
 Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 _PART_REFUSALS = refusals(DigestMismatch, PartSize, PartDiffers, RoundClosed, NotAMember, DiskFull)
 
@@ -109,7 +110,11 @@ def put_manifest(
     services.store.run("complete contribution", complete)
 
 
-@router.get("/key-parts/{contributor}/{number}", response_class=Response, responses=refusals(NotFound, NotAMember))
+@router.get(
+    "/key-parts/{contributor}/{number}",
+    response_class=Response,
+    responses=gives_octets("The key part") | refusals(NotFound, NotAMember),
+)
 def fetch_key_part(
     services: Serving, site: CallingSite, here: ThisAttempt, contributor: UUID, number: Number
 ) -> Response:
@@ -121,13 +126,12 @@ def fetch_key_part(
         listed = answers.in_ballot(row, contributor)
         place = Place(carrying.place_of(session, row, contributor), contributor, "key", number)
         if not listed or contributions.find_part(session, place) is None:
-            raise NotFound("The ballot lists no such key part, or the attempt has ended and its parts are deleted.")
+            raise NotFound(_NO_KEY_PART)
         _check_addressee(row, site.id, number)
         return place
 
     place = services.store.read("find key part", find)
-    data = services.blobs.read(part_key(place.round_id, place.site, place.kind, place.number))
-    return Response(data, media_type="application/octet-stream")
+    return blob(services, part_key(place.round_id, place.site, place.kind, place.number), _NO_KEY_PART)
 
 
 def _check_key_part(services: Services, row: Round, number: int, data: bytes) -> None:

@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Response
 from sqlalchemy.orm import Session
 
-from coordinator.api.bodies import Octets, signed
-from coordinator.api.openapi import refusals, takes, takes_octets
+from coordinator.api.bodies import Octets, blob, signed
+from coordinator.api.openapi import gives_octets, refusals, takes, takes_octets
 from coordinator.api.public import Serving
 from coordinator.api.values import Epoch
 from coordinator.auth import AnyCaller, CallingSite
@@ -82,17 +82,22 @@ def _refuse_secrets(data: bytes) -> None:
         return
 
 
-@router.get("/keys/{digest}", response_class=Response, responses=refusals(NotFound, NotAMember))
+@router.get(
+    "/keys/{digest}",
+    response_class=Response,
+    responses=gives_octets("The context or the wrap") | refusals(NotFound, NotAMember),
+)
 def fetch_key(services: Serving, site: CallingSite, study: UUID, digest: Sha256) -> Response:
     """A public context or a wrap."""
+    gone = f"This study has no context or wrap {digest[:12]}..., or its key was given up and it is deleted."
 
     def check(session: Session) -> None:
         memberships.check_member(session, studies.get(session, study).id, site.id)
         if key_blobs.find(session, study, digest) is None:
-            raise NotFound(f"This study has no context or wrap {digest[:12]}...")
+            raise NotFound(gone)
 
     services.store.read("find key", check)
-    return Response(services.blobs.read(study_key(study, digest)), media_type="application/octet-stream")
+    return blob(services, study_key(study, digest), gone)
 
 
 @router.put(

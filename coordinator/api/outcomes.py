@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
-from coordinator.api.bodies import CheckedOctets, signed
+from coordinator.api.bodies import CheckedOctets, blob, signed
 from coordinator.api.contributions import Number
-from coordinator.api.openapi import refusals, takes, takes_octets
+from coordinator.api.openapi import gives_octets, refusals, takes, takes_octets
 from coordinator.api.places import ThisAttempt
 from coordinator.api.public import Serving
 from coordinator.api.rounds import seen
@@ -38,6 +38,7 @@ from crypto.outcome import Outcome, SealedAnswer
 from crypto.wire import Signed
 
 router = APIRouter(prefix="/v1/studies/{study}/rounds/{round}/{attempt}", tags=["outcomes"])
+_NO_ENVELOPE: Final = "No such envelope is for this site, or the attempt has ended and it is deleted."
 
 
 @router.put(
@@ -85,7 +86,11 @@ def answer(
     services.store.run("answer sealed", give)
 
 
-@router.get("/sealed/{sender}/{number}", response_class=Response, responses=refusals(NotFound, NotAMember))
+@router.get(
+    "/sealed/{sender}/{number}",
+    response_class=Response,
+    responses=gives_octets("The envelope") | refusals(NotFound, NotAMember),
+)
 def fetch_envelope(services: Serving, site: CallingSite, here: ThisAttempt, sender: UUID, number: Number) -> Response:
     """A member's answer sealed to this site, whose place in the roster `number` is."""
 
@@ -97,12 +102,10 @@ def fetch_envelope(services: Serving, site: CallingSite, here: ThisAttempt, send
         answered = session.get(Opening, (row.id, sender)) is not None
         mine = number < len(members) and members[number].site == site.id
         if not (mine and answered) or contributions.find_part(session, place) is None:
-            raise NotFound("No such envelope is for this site, or the attempt has ended and it is deleted.")
+            raise NotFound(_NO_ENVELOPE)
         return part_key(place.round_id, place.site, place.kind, place.number)
 
-    return Response(
-        services.blobs.read(services.store.read("find envelope", find)), media_type="application/octet-stream"
-    )
+    return blob(services, services.store.read("find envelope", find), _NO_ENVELOPE)
 
 
 @router.put(

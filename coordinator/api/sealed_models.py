@@ -13,9 +13,8 @@ from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from coordinator.api.bodies import BodyFile, signed
-from coordinator.api.models import MEDIA_TYPE
-from coordinator.api.openapi import refusals, takes, takes_octets
+from coordinator.api.bodies import OCTETS, BodyFile, signed
+from coordinator.api.openapi import gives_octets, refusals, takes, takes_octets
 from coordinator.api.public import Serving
 from coordinator.auth import CallingSite
 from coordinator.errors import (
@@ -126,14 +125,21 @@ def offers(services: Serving, site: CallingSite, study: UUID, digest: Sha256) ->
     return services.store.read("sealed models", look)
 
 
-@router.get("/envelopes/{holder}", response_class=StreamingResponse, responses=refusals(NotFound, NotAMember))
+@router.get(
+    "/envelopes/{holder}",
+    response_class=StreamingResponse,
+    responses=gives_octets("The envelope") | refusals(NotFound, NotAMember),
+)
 def fetch(services: Serving, site: CallingSite, study: UUID, digest: Sha256, holder: UUID) -> StreamingResponse:
     """The envelope that a member made for this one."""
+    key, gone = sealed_model_key(study, digest, site.id, holder), "That member sealed no such model to this one."
     if str(holder) not in {entry["message"]["holder"] for entry in offers(services, site, study, digest)}:
-        raise NotFound("That member sealed no such model to this one, or it is deleted.")
-    key = sealed_model_key(study, digest, site.id, holder)
-    headers = {"Content-Length": str(services.blobs.size(key))}
-    return StreamingResponse(services.blobs.stream(key), 200, headers, MEDIA_TYPE)
+        raise NotFound(gone)
+    try:
+        headers = {"Content-Length": str(services.blobs.size(key))}
+    except FileNotFoundError:
+        raise NotFound(f"{gone} It may have been deleted.") from None
+    return StreamingResponse(services.blobs.stream(key), 200, headers, OCTETS)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

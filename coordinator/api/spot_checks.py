@@ -8,9 +8,9 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
-from coordinator.api.bodies import signed
+from coordinator.api.bodies import blob, signed
 from coordinator.api.contributions import Number
-from coordinator.api.openapi import refusals, takes
+from coordinator.api.openapi import gives_octets, refusals, takes
 from coordinator.api.places import ThisAttempt
 from coordinator.api.public import Serving
 from coordinator.api.rounds import seen
@@ -26,7 +26,11 @@ from crypto.wire import Signed
 router = APIRouter(prefix="/v1/studies/{study}/rounds/{round}/{attempt}", tags=["spot checks"])
 
 
-@router.get("/parts/{contributor}/{number}", response_class=Response, responses=refusals(NotFound, NotAMember))
+@router.get(
+    "/parts/{contributor}/{number}",
+    response_class=Response,
+    responses=gives_octets("The body part") | refusals(NotFound, NotAMember),
+)
 def fetch_part(services: Serving, site: CallingSite, here: ThisAttempt, contributor: UUID, number: Number) -> Response:
     """A contributor's body part, for the members of a round that is complete, as long as it is kept."""
 
@@ -34,11 +38,7 @@ def fetch_part(services: Serving, site: CallingSite, here: ThisAttempt, contribu
         return spot_checks.find_body(session, here.row(session), site.id, contributor, number)
 
     place = services.store.read("find body part", find)
-    try:
-        data = services.blobs.read(part_key(place.round_id, place.site, place.kind, place.number))
-    except FileNotFoundError:  # deleted meanwhile
-        raise spot_checks.gone() from None
-    return Response(data, media_type="application/octet-stream")
+    return blob(services, part_key(place.round_id, place.site, place.kind, place.number), spot_checks.gone().detail)
 
 
 @router.get("/counts", responses=refusals(NotFound, NotAMember))

@@ -11,12 +11,27 @@ from sqlalchemy.orm import Session
 from coordinator import model_files
 from coordinator.api.bodies import signed
 from coordinator.api.openapi import refusals, takes
+from coordinator.api.paging import LINKED, Paged
 from coordinator.api.public import Serving
-from coordinator.api.values import Round, Study, StudyWish
+from coordinator.api.values import Round, Study, Text
+from coordinator.api.wishes import CloneWish, RollbackWish, StudyChange, StudyWish
 from coordinator.auth import AnyCaller, Caller, CallingOperator, CallingSite
 from coordinator.errors import MessageRefused, NameTaken, NotAMember, NotFound, RequestInvalid, StudyState
 from coordinator.services import Services
-from coordinator.store import beginnings, carrying, history, memberships, studies, tables
+from coordinator.store import (
+    beginnings,
+    carrying,
+    changes,
+    comparing,
+    copies,
+    history,
+    joining,
+    lists,
+    memberships,
+    studies,
+    tables,
+)
+from coordinator.store.waiting import waiting
 from crypto.epoch import Approval
 from crypto.errors import InvalidSignature
 from crypto.wire import Signed
@@ -29,12 +44,34 @@ def _view(session: Session, study: tables.Study, caller: Caller) -> Study:
     return Study.of(study, member=member)
 
 
-@router.get("")
-def list_studies(services: Serving, caller: AnyCaller) -> list[Study]:
+def _for_reading(session: Session, study: UUID, caller: Caller) -> tables.Study:
+    """For operators and members, as pooled metrics are the members' own.
+
+    Raises:
+        NotFound: there is none.
+        NotAMember: a site asks that is none.
+    """
+    row = studies.get(session, study)
+    if caller.site is not None:
+        memberships.check_member(session, row.id, caller.site.id)
+    return row
+
+
+@router.get("", responses=LINKED | refusals(RequestInvalid))
+def list_studies(
+    services: Serving,
+    caller: AnyCaller,
+    page: Paged,
+    after: Annotated[UUID | None, Query(description="the last page's last `id`")] = None,
+    state: tables.StudyState | None = None,
+    name: Annotated[Text | None, Query(description="part of it")] = None,
+) -> list[Study]:
     """All studies, oldest first."""
-    return services.store.read(
-        "studies", lambda session: [_view(session, study, caller) for study in studies.everyone(session)]
-    )
+
+    def look(session: Session) -> list[Study]:
+        return [_view(session, row, caller) for row in lists.studies(session, page.rows, after, state, name)]
+
+    return list(page.cut(services.store.read("studies", look), lambda study: study.id))
 
 
 @router.post("", status_code=201, responses=refusals(NameTaken, NotFound, RequestInvalid))
@@ -55,10 +92,65 @@ def create_study(services: Serving, operator: CallingOperator, wish: StudyWish) 
     return Study.of(row, member=False)
 
 
+@router.get("/compare", responses=refusals(NotFound, NotAMember))
+def compare_studies(
+    services: Serving, caller: AnyCaller, study: Annotated[list[UUID], Query(min_length=2, max_length=6)]
+) -> comparing.Comparison:
+    """Studies side by side: the settings that differ, and the figures of their completed rounds."""
+    return services.store.read(
+        "compare",
+        lambda session: comparing.compare(session, [_for_reading(session, each, caller) for each in study]),
+    )
+
+
 @router.get("/{study}", responses=refusals(NotFound))
 def show_study(services: Serving, caller: AnyCaller, study: UUID) -> Study:
-    """One study."""
-    return services.store.read("study", lambda session: _view(session, studies.get(session, study), caller))
+    """One study; to operators also what it waits for."""
+    now, recent = services.clock.now(), services.settings.recent_seen_seconds
+
+    def look(session: Session) -> Study:
+        row = studies.get(session, study)
+        if caller.site is not None:
+            return _view(session, row, caller)
+        return Study.of(row, member=False, waiting=waiting(session, row.id, now, recent))
+
+    return services.store.read("study", look)
+
+
+@router.patch("/{study}", responses=refusals(NotFound, RequestInvalid, StudyState))
+def change_study(services: Serving, operator: CallingOperator, study: UUID, wanted: StudyChange) -> Study:
+    """Other settings from the next plan on. What sites joined the study for stays: its scheme, recipe, layout, ..."""
+
+    def change(session: Session) -> Study:
+        row = studies.get(session, study)
+        changes.change(session, row, wanted.change(), f"operator:{operator.name}", services.clock.now())
+        return Study.of(row, member=False)
+
+    return services.store.run("change study", change)
+
+
+@router.post("/{study}/clone", status_code=201, responses=refusals(NameTaken, NotFound, RequestInvalid))
+def clone(services: Serving, operator: CallingOperator, study: UUID, wish: CloneWish) -> Study:
+    """A draft with the same first model and settings, apart from those that are given."""
+
+    def clone(session: Session) -> Study:
+        row, now = studies.get(session, study), services.clock.now()
+        made = copies.clone(session, row, wish.name, wish.change(), f"operator:{operator.name}", now)
+        return Study.of(made, member=False)
+
+    return services.store.run("clone study", clone)
+
+
+@router.post("/{study}/rollback", status_code=201, responses=refusals(NameTaken, NotFound, RequestInvalid, StudyState))
+def roll_back(services: Serving, operator: CallingOperator, study: UUID, wish: RollbackWish) -> Study:
+    """A draft that goes on from the model of an earlier round, in the place of this study, which is stopped."""
+
+    def roll_back(session: Session) -> Study:
+        row, now, actor = studies.get(session, study), services.clock.now(), f"operator:{operator.name}"
+        made = copies.roll_back(session, row, wish.round, wish.name, wish.change(), actor, now)
+        return Study.of(made, member=False)
+
+    return services.store.run("roll back study", roll_back)
 
 
 def _move(services: Services, operator: CallingOperator, study: UUID, action: studies.Action) -> Study:
@@ -98,7 +190,7 @@ def stop(services: Serving, operator: CallingOperator, study: UUID) -> Study:
 def join(services: Serving, site: CallingSite, study: UUID) -> None:
     """Take part from the next plan on."""
     now = services.clock.now()
-    services.store.run("join", lambda session: studies.join(session, studies.get(session, study), site.id, now))
+    services.store.run("join", lambda session: joining.join(session, studies.get(session, study), site.id, now))
 
 
 @router.delete("/{study}/membership", status_code=204)
@@ -112,12 +204,16 @@ def leave(
     now = services.clock.now()
 
     def leave(session: Session) -> None:
-        studies.leave(session, studies.get(session, study), site.id, now, withdraw=withdraw)
+        joining.leave(session, studies.get(session, study), site.id, now, withdraw=withdraw)
 
     services.store.run("leave", leave)
 
 
-@router.get("/{study}/roster", responses=refusals(NotFound), response_model=None)
+@router.get(
+    "/{study}/roster",
+    responses={204: {"description": "It is the known one"}, **refusals(NotFound)},
+    response_model=None,
+)
 def candidates(
     services: Serving, caller: AnyCaller, study: UUID, known: Annotated[str | None, Query(max_length=64)] = None
 ) -> Response:
@@ -152,19 +248,26 @@ def approve(
 
     def approve(session: Session) -> None:
         memberships.check_member(session, study, site.id)
-        studies.approve(session, study, site, statement, services.clock.now())
+        joining.approve(session, study, site, statement, services.clock.now())
 
     services.store.run("approve", approve)
 
 
-@router.get("/{study}/rounds")
-def rounds(services: Serving, caller: AnyCaller, study: UUID) -> list[Round]:
-    """How the rounds went so far, oldest first; for members, as pooled metrics are the members' own."""
+@router.get("/{study}/rounds", responses=LINKED | refusals(NotAMember))
+def rounds(
+    services: Serving,
+    caller: AnyCaller,
+    study: UUID,
+    page: Paged,
+    after: Annotated[
+        str | None, Query(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}$", description="the last page's last `round`.`attempt`")
+    ] = None,
+    state: tables.RoundState | None = None,
+) -> list[Round]:
+    """How the rounds went so far, oldest first; for operators and members."""
 
     def look(session: Session) -> list[Round]:
-        row = studies.get(session, study)
-        if caller.site is not None:
-            memberships.check_member(session, row.id, caller.site.id)
-        return [Round.model_validate(entry) for entry in history.rounds(session, row.id)]
+        rows = lists.rounds(session, _for_reading(session, study, caller).id, page.rows, after, state)
+        return [Round.model_validate(history.entry(session, row)) for row in rows]
 
-    return services.store.read("rounds", look)
+    return list(page.cut(services.store.read("rounds", look), lambda row: f"{row.round}.{row.attempt}"))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
-from coordinator.api.bodies import CheckedOctets
+from coordinator.api.bodies import CheckedOctets, blob
 from coordinator.api.contributions import Number
-from coordinator.api.openapi import refusals, takes_octets
+from coordinator.api.openapi import gives_octets, refusals, takes_octets
 from coordinator.api.places import ThisAttempt
 from coordinator.api.public import Serving
 from coordinator.auth import CallingSite
@@ -27,7 +27,11 @@ from crypto.schemes import scheme
 router = APIRouter(prefix="/v1/studies/{study}/rounds/{round}/{attempt}", tags=["answers"])
 
 
-@router.get("/sums/{number}", response_class=Response, responses=refusals(NotFound, NotAMember))
+@router.get(
+    "/sums/{number}",
+    response_class=Response,
+    responses=gives_octets("The part of the sum") | refusals(NotFound, NotAMember),
+)
 def fetch_sum(services: Serving, site: CallingSite, here: ThisAttempt, number: Number) -> Response:
     """One part of the sum over the ballot's contributors, while the attempt is being opened."""
 
@@ -40,11 +44,8 @@ def fetch_sum(services: Serving, site: CallingSite, here: ThisAttempt, number: N
             raise NotFound("In this study the coordinator opens the sum: it serves none.")
         return sum_key(row.id, number)
 
-    key = services.store.read("find sum", find)
-    try:
-        return Response(services.blobs.read(key), media_type="application/octet-stream")
-    except FileNotFoundError:
-        raise NotFound("There is no such part of the sum, or the attempt has ended and it is deleted.") from None
+    gone = "There is no such part of the sum, or the attempt has ended and it is deleted."
+    return blob(services, services.store.read("find sum", find), gone)
 
 
 @router.put(

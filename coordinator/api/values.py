@@ -5,28 +5,28 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from coordinator.store import tables
-from coordinator.store.beginnings import Beginning
-from coordinator.store.studies import Wishes
 from crypto.identity import PublicIdentity
-from crypto.parameters import K_LIMIT
 from crypto.plan import Release, SchemeName, Weighting
 from crypto.schemes import SCHEMES
-from crypto.wire import Digest
 
-_Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^\S(.*\S)?$")]
-_Positive = Annotated[int, Field(ge=1)]
-_Seconds = Annotated[int, Field(ge=1, le=30 * 24 * 3600)]
-_Contributors = Annotated[int, Field(ge=2, le=K_LIMIT)]
+# Control characters garble terminals and logs, and PostgreSQL keeps no text with a NUL in it.
+_ENDS, _WITHIN = r"[^\s\x00-\x1f\x7f]", r"[^\x00-\x1f\x7f]*"
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern=f"^{_ENDS}({_WITHIN}{_ENDS})?$")]
 
 
-class _Request(BaseModel):
+Text = Annotated[str, Field(max_length=200, pattern=f"^{_WITHIN}$", description="without control characters")]
+
+
+class Request(BaseModel):
+    """What a caller sends: keys unknown to this version are refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class Enrolment(_Request):
+class Enrolment(Request):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -42,7 +42,7 @@ class Enrolment(_Request):
     )
 
     invitation: Annotated[str, Field(min_length=1, max_length=200)]
-    name: _Name
+    name: Name
     signing_key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     hpke_key: Annotated[str, Field(pattern="^[0-9a-f]{2432}$")]
     proof: Annotated[str, Field(pattern="^[0-9a-f]{128}$")]
@@ -56,16 +56,29 @@ class Enrolled(BaseModel):
     again: bool
 
 
-class InvitationWish(_Request):
+class InvitationWish(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [{"note": "hospital A, radiology", "hours": 72}]})
 
-    note: Annotated[str, Field(max_length=200)] = ""
+    note: Text = ""
     hours: Annotated[float, Field(gt=0, le=24 * 365)] = 72
 
 
 class Invitation(BaseModel):
     invitation: str
     expires: float
+
+
+class ListedInvitation(BaseModel):
+    """`used_by` is the site that enrolled with it; `renews` the one that it is for, where that is enrolled already."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    hash: str
+    note: str
+    created: float
+    expires: float
+    used_by: UUID | None
+    renews: UUID | None
 
 
 class Status(BaseModel):
@@ -76,48 +89,11 @@ class Status(BaseModel):
     time: float
 
 
-class StudyWish(_Request):
-    """`from_study`: begin with the model of that study's round `from_round`, or its newest, in the place of `model`."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"name": "covid-ct", "model": "9f86d081" * 8, "scheme": "lwe-ckks", "rounds": 10}]
-        }
-    )
-
-    name: _Name
-    model: Digest | None = None
-    from_study: UUID | None = None
-    from_round: _Positive | None = None
-    scheme: SchemeName = "lwe-ckks"
-    release: Release = "open"
-    rounds: _Positive | None = None
-    minimum_contributors: _Contributors | None = None
-    weighting: Weighting | None = None
-    expected_sites: _Contributors | None = None
-    k_max: _Contributors | None = None
-    collect_seconds: _Seconds = 3600
-    vote_seconds: _Seconds = 300
-    open_seconds: _Seconds = 300
-
-    @model_validator(mode="after")
-    def _one_beginning(self) -> Self:
-        if (self.model is None) == (self.from_study is None):
-            raise ValueError("name either a model or the study whose model it begins with")
-        if self.from_round is not None and self.from_study is None:
-            raise ValueError("from_round is of from_study, which is missing")
-        return self
-
-    def wishes(self, beginning: Beginning) -> Wishes:
-        """The same, from a model that was found."""
-        asked = self.model_dump(exclude={"model", "from_study", "from_round"})
-        return Wishes(**asked, model=beginning.model, beginning=beginning)
-
-
 class Study(BaseModel):
-    """`round`: the last completed training round. `reason`: why it was paused by itself, or ended early.
+    """`round`: the last completed training round. `reason`: why it was paused by itself, ended early or was stopped.
 
-    `trust`: against whom the scheme protects an update.
+    `trust`: against whom the scheme protects an update. `waiting`: what a running study lacks for its next round; told
+    to operators, of one study at a time.
     """
 
     id: UUID
@@ -132,6 +108,11 @@ class Study(BaseModel):
     expected_sites: int | None
     rounds: int
     round: int
+    fraction: float
+    k_max: int
+    collect_seconds: int
+    vote_seconds: int
+    open_seconds: int
     recipe: dict[str, Any]
     recipe_digest: str
     layout: dict[str, Any]
@@ -139,16 +120,18 @@ class Study(BaseModel):
     model: str
     first_model: str
     member: bool
+    waiting: str | None = None
 
     @classmethod
-    def of(cls, row: tables.Study, *, member: bool) -> Self:
-        same = set(cls.model_fields) - {"round", "model", "member", "trust"}
+    def of(cls, row: tables.Study, *, member: bool, waiting: str | None = None) -> Self:
+        same = set(cls.model_fields) - {"round", "model", "member", "trust", "waiting"}
         return cls(
             **{name: getattr(row, name) for name in same},
             round=row.completed,
             model=row.current_model,
             trust=SCHEMES[row.scheme].trust,
             member=member,
+            waiting=waiting,
         )
 
 

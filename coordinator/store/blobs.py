@@ -10,9 +10,10 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final
 from uuid import UUID, uuid4
@@ -22,7 +23,10 @@ import fsspec
 from coordinator.errors import DiskFull
 
 READ_BYTES: Final = 1 << 20
+_AHEAD_BYTES: Final = 8 << 20  # that one open file of an object store holds in memory; s3fs would take 50 MB
 _KEY: Final = re.compile(r"[a-z]+(/[a-z0-9][a-z0-9-]*)+")
+_UNFINISHED: Final = "."  # what the name of a file begins with whose upload has not ended, or was broken off
+_PROBES: Final = "probes/"
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -34,16 +38,33 @@ class Stored:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file in the store: its key, its bytes, when it was last written (Unix seconds, by the store's clock), and
+    whether its upload has ended, so that it is a blob."""
+
+    key: str
+    size: int
+    modified: float
+    finished: bool
+
+
 class Blobs:
     """A blob store: a local folder, or any URL that fsspec opens.
 
     Every method that takes a missing key raises FileNotFoundError.
+
+    Args:
+        options: what fsspec's file system for the URL is told, such as `endpoint_url` for S3.
     """
 
-    def __init__(self, root: Path | str) -> None:
-        self._fs, path = fsspec.core.url_to_fs(str(root))
+    def __init__(self, root: Path | str, options: Mapping[str, Any] | None = None) -> None:
+        # Replicas write to the same store, so nothing that was listed once may be taken for what is there now.
+        self._fs, path = fsspec.core.url_to_fs(str(root), **{**(options or {}), "use_listings_cache": False})
         self._root = path.rstrip("/")
-        self._local = isinstance(root, Path) or "file" in _protocols(self._fs)
+        self._local = "file" in _protocols(self._fs)
+        if self._local:
+            Path(self._root).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def put_bytes(self, key: str, data: bytes | memoryview) -> Stored:
         """Write a blob, replacing a former one of this key.
@@ -51,7 +72,10 @@ class Blobs:
         Raises:
             DiskFull: nothing was kept.
         """
-        return self.put_stream(key, [data])
+        if self._local:
+            return self.put_stream(key, [data])
+        self._fs.pipe_file(self._path(key), bytes(data))  # one request in place of three
+        return Stored(len(data), hashlib.sha256(data).hexdigest())
 
     def put_stream(self, key: str, chunks: Iterable[bytes | memoryview]) -> Stored:
         """Write a blob from chunks. What `chunks` raises passes through, and nothing is kept then.
@@ -87,12 +111,13 @@ class Blobs:
 
     def open(self, key: str) -> IO[bytes]:
         """The blob for reading, seekable."""
-        file: IO[bytes] = self._fs.open(self._path(key), "rb")
+        file: IO[bytes] = self._fs.open(self._path(key), "rb", block_size=_AHEAD_BYTES)
         return file
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> bytes:
         """Bytes [start, end) of a blob."""
-        data: bytes = self._fs.cat_file(self._path(key), start=start, end=end)
+        part = {} if (start, end) == (0, None) else {"start": start, "end": end}  # an empty blob has no range
+        data: bytes = self._fs.cat_file(self._path(key), **part)
         return data
 
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -112,14 +137,47 @@ class Blobs:
 
     def delete(self, key: str) -> None:
         """Delete one blob; one that is not there is fine."""
-        if self.exists(key):
-            self._fs.rm_file(self._path(key))
+        self._remove(self._path(key))
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete everything under a folder of keys; nothing there is fine."""
         path = self._path(prefix)
         if self._fs.exists(path):
-            self._fs.rm(path, recursive=True)
+            with suppress(FileNotFoundError):  # another replica was faster with some of it
+                self._fs.rm(path, recursive=True)
+
+    def everything(self) -> Iterator[Listed]:
+        """All files in the store, unfinished ones as well."""
+        for path, about in self._fs.find(self._root, detail=True).items():
+            key = path.removeprefix(f"{self._root}/")
+            finished = not key.rpartition("/")[2].startswith(_UNFINISHED)
+            yield Listed(key, int(about["size"]), _modified(about), finished)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is in the store but probes."""
+        return all(listed.key.startswith(_PROBES) for listed in self.everything())
+
+    def delete_older(self, listed: Listed) -> bool:
+        """Delete a file, finished or not, unless it was written again since it was listed. Whether it is gone."""
+        path = f"{self._root}/{listed.key}"
+        try:
+            if _modified(self._fs.info(path)) > listed.modified:
+                return False
+        except FileNotFoundError:
+            return True
+        self._remove(path)
+        return True
+
+    def free_bytes(self) -> int | None:
+        """What still fits onto the disk; None for an object store, which does not tell."""
+        if not self._local:
+            return None
+        room = os.statvfs(self._root)
+        return room.f_bavail * room.f_frsize
+
+    def _remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(path)
 
     def _path(self, key: str) -> str:
         if not _KEY.fullmatch(key):
@@ -129,7 +187,7 @@ class Blobs:
     @contextmanager
     def _write_local(self, path: str) -> Iterator[IO[bytes]]:
         target = Path(path)
-        unfinished = target.with_name(f".{target.name}.{uuid4().hex}")
+        unfinished = target.with_name(f"{_UNFINISHED}{target.name}.{uuid4().hex}")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with unfinished.open("xb") as file:
@@ -159,6 +217,12 @@ def _protocols(filesystem: Any) -> tuple[str, ...]:
     return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 
 
+def _modified(about: Mapping[str, Any]) -> float:
+    """When a file was written, as its file system calls it: of a folder, of S3, of others."""
+    found = next(about[name] for name in ("mtime", "LastModified", "created") if name in about)
+    return found.timestamp() if isinstance(found, datetime) else float(found)
+
+
 def _sync_folder(folder: Path) -> None:
     """A rename is on the disk once the folder that names it is."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -166,6 +230,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def probe_key(store: UUID) -> str:
+    """By which a database finds that the blob store with this id is the one that belongs to it."""
+    return f"{_PROBES}{store}"
 
 
 def parts_prefix(round_id: UUID) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from coordinator.store.engines import may_repeat, open_engine
 T = TypeVar("T")
 
 ATTEMPTS: Final = 8
+PATIENCE_SECONDS: Final = 30.0  # no new try after so long: a caller who is told to come again must not have hung up
 CONNECTIONS: Final = 16
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class Store:
         self.engine = open_engine(url, connections)
         self._writer = self.engine.execution_options(writes=True)
         self._noter = self.engine.execution_options(notes=True, **_note_options(self.engine))
-        self._sleep = sleep
+        self._sleep, self._turn = sleep, threading.Lock()
         self.on_repeat: Callable[[str], object] = lambda name: None  # hears of transactions that are run again
 
     def run(self, name: str, fn: Callable[[Session], T]) -> T:
@@ -56,7 +58,14 @@ class Store:
         One at a time, over all processes. Objects stay readable after the commit. `name` stands in the log of a
         repeated transaction.
         """
-        return self._repeat(self._writer, name, fn)
+        # Of each process one waits at the database: more would hold connections, which readers could use meanwhile.
+        began = time.monotonic()
+        if not self._turn.acquire(timeout=PATIENCE_SECONDS):
+            raise _busy("The database is busy.")
+        try:
+            return self._repeat(self._writer, name, fn, began)
+        finally:
+            self._turn.release()
 
     def note(self, name: str, fn: Callable[[Session], T]) -> T:
         """As `run`, for what every request writes: on PostgreSQL it waits for no other writer.
@@ -99,14 +108,15 @@ class Store:
     def close(self) -> None:
         self.engine.dispose()
 
-    def _repeat(self, engine: Engine, name: str, fn: Callable[[Session], T]) -> T:
+    def _repeat(self, engine: Engine, name: str, fn: Callable[[Session], T], began: float | None = None) -> T:
+        began = time.monotonic() if began is None else began
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._once(engine, fn)
             except NoConnection as error:
                 raise _busy("All connections to the database are in use.") from error
             except _Again as again:
-                if attempt == ATTEMPTS:
+                if attempt == ATTEMPTS or time.monotonic() - began > PATIENCE_SECONDS:
                     raise _busy("The database is busy.") from again
                 log.info("transaction %s did not come through, attempt %d", name, attempt)
                 self.on_repeat(name)

@@ -52,15 +52,10 @@ def may_repeat(error: DBAPIError) -> bool:
 
 def _postgres_arguments(url: URL) -> dict[str, Any]:
     """Nothing may hang for ever where a cable was pulled: neither a connection nor a lock. What the URL says counts."""
-    options = f"-c lock_timeout={BUSY_SECONDS}s -c idle_in_transaction_session_timeout={IDLE_SECONDS}s"
-    ours = {
-        "connect_timeout": 10,
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "options": options,
-    }
-    return {key: value for key, value in ours.items() if key not in url.query}
+    timeouts = f"-c lock_timeout={BUSY_SECONDS}s -c idle_in_transaction_session_timeout={IDLE_SECONDS}s"
+    ours = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+    given = " ".join(url.normalized_query.get("options", ()))  # comes last, and the last of two settings counts
+    return {key: value for key, value in ours.items() if key not in url.query} | {"options": f"{timeouts} {given}"}
 
 
 def _begin_postgres(connection: Connection) -> None:

@@ -17,12 +17,13 @@ from coordinator.store.tasks import contributors
 def rounds(session: Session, study: UUID) -> list[dict[str, Any]]:
     """What `GET .../rounds` answers (docs/wire.md), oldest first."""
     rows = session.scalars(select(Round).where(Round.study_id == study).order_by(Round.number, Round.attempt))
-    return [_round(session, row) for row in rows]
+    return [entry(session, row) for row in rows]
 
 
-def _round(session: Session, row: Round) -> dict[str, Any]:
+def entry(session: Session, row: Round) -> dict[str, Any]:
+    """One attempt of them."""
     delivered = session.scalars(select(Contribution).where(Contribution.round_id == row.id)).all()
-    whole = sorted(str(entry.site_id) for entry in delivered if entry.completed is not None)
+    whole = sorted(str(each.site_id) for each in delivered if each.completed is not None)
     metrics, roster = session.get(Metrics, row.id), roster_of(row)
     return {
         "round": row.number,
@@ -45,7 +46,7 @@ def _round(session: Session, row: Round) -> dict[str, Any]:
         "model": row.model,
         "spot_checks": spot_checks.shown(session, row),
         "outcomes": outcomes.shown(session, row),
-        "bytes_received": sum(entry.received for entry in delivered),
+        "bytes_received": sum(each.received for each in delivered),
         "started": row.started,
         "closed": row.closed,
         "opened": row.opened,
@@ -54,12 +55,6 @@ def _round(session: Session, row: Round) -> dict[str, Any]:
         "metrics": metrics.derived if metrics else None,
         "site_evaluations": site_evaluations.shown(session, row),
     }
-
-
-def rounds_by_state(session: Session) -> dict[str, int]:
-    """How many attempts are in each state, over all studies."""
-    rows = session.execute(select(Round.state, func.count()).group_by(Round.state))
-    return {row[0]: row[1] for row in rows}
 
 
 def newest_audit_rows(session: Session, number: int) -> list[Audit]:

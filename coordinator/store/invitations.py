@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from coordinator.errors import InvitationExpired, InvitationInvalid
+from coordinator.errors import Conflict, InvitationExpired, InvitationInvalid, NotFound
 from coordinator.store import audit
 from coordinator.store.tables import Invitation, Site
 from crypto.canonical import sha256
@@ -40,6 +40,27 @@ def renew(session: Session, site: Site, hours: float, actor: str, now: float) ->
 def forget(session: Session, site: Site) -> None:
     """Make unused invitations of an enrolled site good for nothing."""
     session.execute(delete(Invitation).where(Invitation.renews == site.id, Invitation.used_by.is_(None)))
+
+
+def everyone(session: Session) -> list[Invitation]:
+    """All invitations, used and expired ones among them, newest first. Their hashes are what they go by."""
+    return list(session.scalars(select(Invitation).order_by(Invitation.created.desc(), Invitation.hash)))
+
+
+def withdraw(session: Session, identifier: str, actor: str, now: float) -> None:
+    """Make an invitation that nobody used good for nothing, by its hash.
+
+    Raises:
+        NotFound: no such invitation.
+        Conflict: a site enrolled with it.
+    """
+    row = session.get(Invitation, identifier)
+    if row is None:
+        raise NotFound("There is no such invitation: it was withdrawn already, or replaced by a newer one.")
+    if row.used_by is not None:
+        raise Conflict("A site enrolled with this invitation. To keep that site out, suspend it.")
+    session.delete(row)
+    audit.append(session, now, actor, "invitation.withdrawn", {"note": row.note, "expires": row.expires})
 
 
 def find(session: Session, invitation: str, now: float) -> Invitation:

@@ -33,9 +33,7 @@ def take(session: Session, round_id: UUID, owner: str, now: float, seconds: floa
     """The lease on a round, or None: another holds it, or it is not due yet after an error."""
     free = or_(Round.lease_expires.is_(None), Round.lease_expires <= now)
     found = session.execute(
-        select(Round.lease_token, Round.lease_attempts)
-        .where(Round.id == round_id, Round.due <= now, free)
-        .with_for_update(skip_locked=True)
+        select(Round.lease_token, Round.lease_attempts).where(Round.id == round_id, Round.due <= now, free)
     ).one_or_none()
     if found is None:
         return None

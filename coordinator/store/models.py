@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from coordinator.errors import NotFound
-from coordinator.store.tables import Model, Study
+from coordinator.store.tables import Membership, Model, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +73,11 @@ def readable(session: Session, digest: str) -> Model:
             {"held_by": "members", "study": str(model.study_id), "round": model.round},
         )
     return model
+
+
+def may_download(session: Session, model: Model, site: UUID) -> bool:
+    """Whether a site is a member of a study that made the model or begins with it."""
+    member = exists().where(Membership.study_id == Study.id, Membership.site_id == site, Membership.left.is_(None))
+    of_study = or_(Study.id == model.study_id, Study.first_model == model.digest)
+    query = select(Study.id).where(of_study, member)
+    return session.scalar(query.limit(1)) is not None

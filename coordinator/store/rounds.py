@@ -204,6 +204,7 @@ def complete(session: Session, lease: Lease, revealed: Revealed, wrong: Sequence
 def _finish(session: Session, study: Study, now: float) -> None:
     study.state, study.reason = "finished", None
     if study.completed == study.rounds:
+        audit.append(session, now, ACTOR, "study.finished", {"study": str(study.id)})
         return
     stopping = Terms.of(study.recipe).early_stopping
     study.reason = (

@@ -139,6 +139,11 @@ def use_token(session: Session, site: UUID, jti: str, expires: float, now: float
     session.execute(update(Site).where(Site.id == site, Site.last_seen < now - _SEEN_SECONDS).values(last_seen=now))
 
 
+def forget_tokens(session: Session, now: float) -> None:
+    """Forget the tokens that have expired of all sites: of those, too, that never call again."""
+    session.execute(delete(SeenToken).where(SeenToken.expires < now))
+
+
 def set_suspended(session: Session, name_or_id: str, suspended: bool, actor: str, now: float) -> Site:
     """Refuse, or admit again, all calls of a site. A suspended site holds study keys, so their epochs are retired.
 

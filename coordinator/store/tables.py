@@ -78,13 +78,24 @@ def _holds(name: str, condition: str) -> CheckConstraint:
 
 
 class Instance(Base):
-    """One row: who this coordinator is. Sites address their tokens to `coordinator`."""
+    """One row: who this coordinator is. Sites address their tokens to `coordinator`. `blobs` is the id of the blob
+    store that belongs to this database, null until a coordinator first served with it."""
 
     __tablename__ = "instance"
     __table_args__ = (_holds("one_row", "id = 1"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     coordinator: Mapped[UUID]
+    blobs: Mapped[UUID | None]
+
+
+class Chore(Base):
+    """What one of all replicas does now and then, and when it was last begun."""
+
+    __tablename__ = "chores"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    begun: Mapped[Moment]
 
 
 class Operator(Base):
@@ -97,6 +108,17 @@ class Operator(Base):
     created: Mapped[Moment]
     expires: Mapped[Moment | None]
     revoked: Mapped[Moment | None]
+
+
+class Login(Base):
+    """Somebody's login to the pages, by the hash of the id in the browser's cookie; over with the token it was made
+    with."""
+
+    __tablename__ = "logins"
+
+    hash: Mapped[Digest] = mapped_column(primary_key=True)
+    token_hash: Mapped[Digest]
+    expires: Mapped[Moment] = mapped_column(index=True)
 
 
 class Site(Base):
@@ -159,8 +181,8 @@ class Model(Base):
 
 class Study(Base):
     """`completed` counts the training rounds that made a model. `rounds`, times and limits become part of each plan.
-    `bounds` has one number a tensor of the layout and moves with each round. `reason` says why a study was paused, or
-    finished early; `losses` counts the rounds lost in a row after their ballot was shown."""
+    `bounds` has one number a tensor of the layout and moves with each round. `reason` says why a study was paused,
+    finished early or was rolled back; `losses` counts the rounds lost in a row after their ballot was shown."""
 
     __tablename__ = "studies"
     __table_args__ = (
@@ -487,3 +509,33 @@ class Audit(Base):
     detail: Mapped[Json]
     previous: Mapped[Digest] = mapped_column(unique=True)
     hash: Mapped[Digest] = mapped_column(unique=True)
+
+
+class Webhook(Base):
+    """An address that is told of events. `secret` signs what is sent there, so that it is kept as it is; `seen` is the
+    last audit row that was looked at for it."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (_holds("seen", "seen >= 0"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    url: Mapped[str]
+    secret: Mapped[str]
+    events: Mapped[list[Any]]
+    created: Mapped[Moment]
+    seen: Mapped[int]
+
+
+class Delivery(Base):
+    """An audit row on its way to a webhook. `due` is when it is tried next, null once it `ended`; `fault` says why the
+    last try failed, so that one which ended with a fault was given up."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (_holds("ended", "(due IS NULL) = (ended IS NOT NULL)"), _holds("tries", "tries >= 0"))
+
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("webhooks.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(ForeignKey("audit.seq"), primary_key=True)
+    tries: Mapped[int] = mapped_column(default=0)
+    due: Mapped[Moment | None] = mapped_column(index=True)
+    ended: Mapped[Moment | None]
+    fault: Mapped[str | None]

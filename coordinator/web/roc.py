@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
-import numpy as np
 from markupsafe import Markup
 
 from coordinator.metrics import Roc
-from coordinator.web.curves import joined
+from coordinator.web.axes import Frame, joined
 
-SIDE: Final = 400  # of the square between the axes, in units of the drawing
-_LEFT, _BELOW, _EDGE = 66, 50, 10  # room for the axes' labels, and for half a line
+SIDE: Final = 300  # of the square between the axes, in units of the drawing
+_LEFT, _BELOW, _EDGE = 54, 46, 10  # room for the axes' numbers and names, and for half a line
+_TICKS: Final = (0, 0.2, 0.4, 0.6, 0.8, 1)
+_FRAME: Final = Frame(_LEFT, _EDGE, SIDE, SIDE, (0.0, 1.0), (0.0, 1.0))
 
 Rates = tuple[float, float]
 
@@ -27,41 +27,20 @@ def roc_plot(curve: Roc, label: str, calls: Rates | None = None) -> Markup:
     below = zip(across[::-1], curve.low[::-1], strict=True)
     return Markup(
         '<svg class="roc" viewBox="0 0 {width} {height}" role="img" aria-label="{label}"><title>{label}</title>'
-        '{axes}<polyline class="chance" points="{chance}"/><polygon points="{band}"/><polyline points="{line}"/>'
-        "{dot}</svg>"
+        '{axes}<polyline class="chance" points="{chance}"/><polygon class="band" points="{band}"/>'
+        '<polyline class="line" points="{line}"/>{dot}</svg>'
     ).format(
         width=_LEFT + SIDE + _EDGE,
         height=_EDGE + SIDE + _BELOW,
         label=label,
-        axes=_axes(),
-        chance=joined(_placed([(0, 0), (1, 1)])),
-        band=joined(_placed([*above, *below])),
-        line=joined(_placed(zip(across, curve.sensitivity, strict=True))),
+        axes=_FRAME.axes(_TICKS, _TICKS, "1 − specificity", "Sensitivity"),
+        chance=joined(_FRAME.placed([(0, 0), (1, 1)])),
+        band=joined(_FRAME.placed([*above, *below], digits=0)),
+        line=joined(_FRAME.placed(zip(across, curve.sensitivity, strict=True), digits=0)),
         dot=_dot(calls) if calls else "",
     )
 
 
-def _axes() -> Markup:
-    bottom, across, up = _EDGE + SIDE, _LEFT + SIDE // 2, _EDGE + SIDE // 2
-    square = Markup('<rect x="{}" y="{}" width="{}" height="{}"/>').format(_LEFT, _EDGE, SIDE, SIDE)
-    label = Markup('<text x="{:g}" y="{:g}" text-anchor="{}">{:g}</text>')
-    names = Markup(
-        '<text x="{across}" y="{low}" text-anchor="middle">1 - specificity</text>'
-        '<text x="16" y="{up}" text-anchor="middle" transform="rotate(-90 16 {up})">sensitivity</text>'
-    ).format(across=across, up=up, low=bottom + 42)
-    ticks = [label.format(_LEFT + share * SIDE, bottom + 20, "middle", share) for share in (0, 0.5, 1)]
-    ticks += [label.format(_LEFT - 6, bottom - share * SIDE + 6, "end", share) for share in (0, 0.5, 1)]
-    return square + Markup("").join(ticks) + names
-
-
 def _dot(rates: Rates) -> Markup:
-    ((x, y),) = _placed([rates])
-    return Markup('<circle cx="{:g}" cy="{:g}" r="7"/>').format(x, y)
-
-
-def _placed(points: Iterable[Rates]) -> list[Rates]:
-    """Rates as places in the drawing, in whole units; what falls on the place before is left out."""
-    rates = np.array(list(points))
-    places = np.round(rates * (SIDE, -SIDE) + (_LEFT, _EDGE + SIDE))
-    moved = np.any(np.diff(places, axis=0, prepend=np.nan) != 0, axis=1)
-    return [(float(x), float(y)) for x, y in places[moved]]
+    ((x, y),) = _FRAME.placed([rates])
+    return Markup('<circle cx="{:g}" cy="{:g}" r="5"/>').format(x, y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from page_visits import Browser
 
 from crypto import envelope
 from crypto.canonical import sha256
@@ -157,15 +158,13 @@ def test_who_derives_another_model_is_named(world, refused) -> None:
     assert [entry["site"] for entry in row["outcomes"] if not entry["agrees"]] == [str(liar.id)]
     (told,) = audited(world, "round.outcome-differs")
     assert (told["site"], told["model"]) == (str(liar.id), "ab" * 32)
-    page = logged_in(world)
-    assert f"{liar.name} derived another model" in page
-    assert "Models are held by the members" in page
+    browser = Browser(world)
+    browser.login(world.operator)
+    study = f"/studies/{world.study_id}"
+    assert "1 derived another model" in browser.look(study)
+    assert f"{liar.name} derived another model" in browser.look(f"{study}/rounds/1/1")
+    assert "held by the members only" in browser.look(study)
     refused(honest[0].send(f"{here}/outcome", outcome.model_copy(update={"samples": 3})), 422, "message-refused")
-
-
-def logged_in(world) -> str:
-    login = world.call("POST", "/login", content=f"token={world.operator}".encode())
-    return world.call("GET", "/", headers={"Cookie": login.headers["set-cookie"].split(";")[0]}).text
 
 
 def test_a_late_outcome_is_told_so(world, here, refused) -> None:

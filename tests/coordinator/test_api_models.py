@@ -9,6 +9,7 @@ import struct
 import numpy as np
 import pytest
 
+from coordinator.store.blobs import model_key
 from crypto.canonical import sha256
 from crypto.layout import CountField, Layout, Tensor
 
@@ -105,8 +106,8 @@ def model(world) -> bytes:
 
 @pytest.fixture
 def fetch(world, model):
-    return lambda **headers: world.call(
-        "GET",
+    return lambda method="GET", **headers: world.call(
+        method,
         f"/v1/models/{sha256(model)}",
         headers={"Authorization": f"Bearer {world.operator}", **{k.replace("_", "-"): v for k, v in headers.items()}},
     )
@@ -145,6 +146,34 @@ def test_ranges_outside(fetch, model, refused) -> None:
 def test_other_ranges_get_the_whole(fetch, model, asked: str) -> None:
     answer = fetch(Range=asked)
     assert (answer.status_code, answer.content) == (200, model)
+
+
+def test_digests(world, fetch, model) -> None:
+    digest = world.digest_header(model)["Content-Digest"]
+    whole, piece = fetch(), fetch(Range="bytes=0-9")
+    assert (whole.headers["content-digest"], whole.headers["repr-digest"]) == (digest, digest)
+    assert piece.headers["repr-digest"] == digest
+    assert "content-digest" not in piece.headers, "it would be the piece's own"
+
+
+def test_head_tells_the_same_without_the_file(world, fetch, model) -> None:
+    told = fetch(method="HEAD")
+    assert (told.status_code, told.content) == (200, b"")
+    for name in ("content-length", "etag", "accept-ranges", "repr-digest", "content-type"):
+        assert told.headers[name] == fetch().headers[name]
+    assert fetch(method="HEAD", Range="bytes=0-9").status_code == 200, "a range is GET's alone"
+    assert fetch(method="HEAD", If_None_Match=told.headers["etag"]).status_code == 304
+    assert world.operate("HEAD", f"/v1/models/{'ab' * 32}").status_code == 404
+    assert world.call("HEAD", f"/v1/models/{sha256(model)}").status_code == 401
+
+
+def test_a_file_that_is_gone(world, fetch, model, refused) -> None:
+    world.services.blobs.delete(model_key(sha256(model)))
+    assert "backup" in refused(fetch(), 404, "not-found")["detail"]
+    refused(fetch(Range="bytes=0-9"), 404, "not-found")
+    assert fetch(method="HEAD").status_code == 404
+    wish = {"name": "another", "model": sha256(model)}
+    refused(world.operate("POST", "/v1/studies", json=wish), 404, "not-found")
 
 
 def test_copies_that_are_still_good(fetch, model) -> None:

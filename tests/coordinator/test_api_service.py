@@ -1,8 +1,7 @@
-"""Status, health, numbers, limits, the OpenAPI document, and what the coordinator never imports."""
+"""Status, limits, the OpenAPI document, and what the coordinator never imports."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import subprocess
 import sys
@@ -10,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.api.openapi import EXAMPLES
+from coordinator.api.examples import MESSAGES
 from coordinator.app import open_services
 from coordinator.problems import PROBLEMS
-from coordinator.store.database import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,30 +50,6 @@ def test_the_id_outlives_a_restart(world) -> None:
     again = open_services(world.services.settings)
     again.store.close()
     assert again.coordinator == world.services.coordinator
-
-
-def test_health_and_readiness(world) -> None:
-    assert world.call("GET", "/healthz").text == "ok\n"
-    assert world.call("GET", "/readyz").text == "ready\n"
-    broken = dataclasses.replace(world.services)
-    world.app.state.services = broken
-    object.__setattr__(broken, "store", Store("sqlite:////nonexistent/coordinator.db"))
-    answer = world.call("GET", "/readyz")
-    assert answer.status_code == 503
-    assert "nonexistent" not in answer.text
-    assert world.call("GET", "/healthz").status_code == 200
-
-
-def test_metrics(world, refused) -> None:
-    world.begin()
-    world.sites[0].contribute()
-    refused(world.call("GET", "/metrics"), 401, "token-missing")
-    text = world.operate("GET", "/metrics", world.auditor).text
-    assert 'pleura_rounds{state="collecting"} 1.0' in text
-    route = "/v1/studies/{study}/rounds/{round}/{attempt}/parts/{number}"
-    assert f'pleura_requests_total{{method="PUT",route="{route}",status="204"}} 1.0' in text
-    received = next(line for line in text.splitlines() if line.startswith("pleura_received_bytes_total"))
-    assert float(received.split()[1]) > len(world.sites[0].seal()[0][0])
 
 
 def test_bodies_have_limits(new_world, refused) -> None:
@@ -118,7 +92,7 @@ class TestOpenApi:
             assert any(verb == method and found.endswith(wanted) for verb, found in served), (method, path)
 
     def test_examples_are_good_messages(self) -> None:
-        for kind, example in EXAMPLES.items():
+        for kind, example in MESSAGES.items():
             assert kind.from_json(example).to_json() == example
 
     def test_every_reference_leads_somewhere(self, document) -> None:

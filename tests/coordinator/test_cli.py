@@ -75,6 +75,21 @@ def test_invitations(run) -> None:
     assert set(made) == {"invitation", "expires"}
 
 
+def test_webhooks(run) -> None:
+    made = json.loads(run("webhook", "add", "https://hooks.example.org/a", "--event", "round.failed", "--json").stdout)
+    assert made["events"] == ["round.failed"]
+    assert run("webhook", "add", "https://hooks.example.org/b").stdout.startswith("whsec_")
+    shown = run("webhook", "list").stdout
+    assert "https://hooks.example.org/b" in shown
+    assert made["secret"] not in shown
+    assert "https only" in run("webhook", "add", "http://hooks.example.org/", code=1).stderr
+    assert "events.0" in run("webhook", "add", "https://hooks.example.org/", "--event", "tea", code=2).stderr
+    run("webhook", "remove", made["id"])
+    (left,) = json.loads(run("webhook", "list", "--json").stdout)
+    assert left["url"] == "https://hooks.example.org/b"
+    assert "There is no webhook" in run("webhook", "remove", made["id"], code=1).stderr
+
+
 def test_a_study_from_draft_to_stopped(run, first_model: Path) -> None:
     created = json.loads(
         run("study", "create", "--model", str(first_model), "--name", "ct", "--rounds", "5", "--json").stdout

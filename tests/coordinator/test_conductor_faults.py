@@ -52,6 +52,25 @@ def test_a_full_disk_delays_the_round_and_loses_nothing(federation, monkeypatch,
     assert federation.newest().lease_attempts == 0
 
 
+def test_a_measurement_that_fails_holds_nothing_up(federation, caplog) -> None:
+    """The step was done; whoever counts is only told less."""
+    federation.advance()
+    federation.contribute()
+    read = federation.store.read
+
+    def away(name, fn):
+        if name == "read times":
+            raise ConnectionError("the database is away")
+        return read(name, fn)
+
+    federation.store.read = away
+    federation.advance()
+    assert federation.newest().state == "opening"
+    levels = {record.levelname for record in caplog.records if "away" in record.getMessage()}
+    assert levels == {"WARNING"}
+    assert "a step failed" not in caplog.text
+
+
 def test_one_broken_round_does_not_hold_up_another_study(federation, caplog) -> None:
     federation.advance()
     broken = federation.newest().id

@@ -95,6 +95,11 @@ def test_the_app_answers_with_them(world, refused, caplog) -> None:
     refused(world.call("POST", "/v1/status"), 405, "method-not-allowed")
 
 
+@pytest.mark.parametrize("body", [b"\xff", b"{", b"[" * 100_000, b'"\\ud800"'], ids=["octets", "cut", "deep", "text"])
+def test_what_is_no_json(world, refused, body: bytes) -> None:
+    refused(world.call("POST", "/v1/enrolments", content=body), 422, "request-invalid")
+
+
 def test_all_wrong_fields_at_once_and_no_values(world, refused) -> None:
     wrong = {"invitation": "", "name": " spaced ", "signing_key": "SECRET", "colour": "red"}
     document = refused(world.call("POST", "/v1/enrolments", json=wrong), 422, "request-invalid")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from page_visits import Browser
 
 from crypto.parameters import COUNT_LIMIT
 from crypto.plan import Plan
@@ -40,9 +43,17 @@ def test_the_page_shows_it_under_the_sites_name(world) -> None:
     here = world.begin()
     site = world.sites[1]
     assert site.send(f"{here}/site-evaluation", evaluation(site)).status_code == 204
-    login = world.call("POST", "/login", data={"token": world.operator})
-    page = world.call("GET", "/", headers={"Cookie": login.headers["set-cookie"].split(";")[0]}).text
-    assert "hospital-b alone: AUC 1.000, loss 0.500, 10 cases" in page
+    browser = Browser(world)
+    browser.login(world.operator)
+    page = browser.look(f"/studies/{world.study_id}/rounds/1/1")
+    own = page[page.index("What sites said of themselves") :]
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", own)[4:]
+    assert cells == [
+        "hospital-b",
+        "10",
+        "1.000 (0.566 to 1.000)",
+        "0.500",
+    ]
 
 
 def test_again_is_fine_and_another_one_is_not(world, refused) -> None:

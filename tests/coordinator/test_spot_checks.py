@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from page_visits import Browser
 
 from coordinator.rounds.states import Complete, Failed, View
 from coordinator.rounds.steps import Sweep, Wait, next_step
@@ -235,10 +236,13 @@ def test_a_report_is_kept_audited_and_shown(world, done) -> None:
     assert log[f"site:{other.id}"]["action"] == "spot-check.reported"
     assert log[f"site:{other.id}"]["detail"]["result"] == "mismatch"
     assert log[f"site:{other.id}"]["detail"]["round"] == 1
-    page = world.call("POST", "/login", content=f"token={world.operator}")
-    text = world.call("GET", "/", headers={"Cookie": page.headers["set-cookie"].split(";")[0]}).text
-    assert "1 of 2 spot checks match" in text
-    assert f"{other.name}: part 7: 3 of its 5 values are &lt;b&gt;not&lt;/b&gt; the mean" in text
+    browser = Browser(world)
+    browser.login(world.operator)
+    study = f"/studies/{world.study_id}"
+    assert "1 of its spot checks does not match" in browser.look(study)
+    text = browser.look(f"{study}/rounds/1/1")
+    assert "part 0: part 0 is so" in text
+    assert "part 7: part 7: 3 of its 5 values are &lt;b&gt;not&lt;/b&gt; the mean" in text
 
 
 def test_a_report_again_and_another_one(world, done, refused) -> None:

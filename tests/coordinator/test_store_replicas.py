@@ -21,24 +21,17 @@ SOON = 20.0  # seconds that a thread may take before the test gives up
 
 
 @pytest.fixture
-def url(postgres: Any) -> Iterator[str]:
-    url = postgres.new_database()
-    yield url
-    postgres.drop(url)
-
-
-@pytest.fixture
-def shared(url: str) -> Iterator[Store]:
-    store = Store(url, sleep=lambda _: None)
+def shared(migrated_postgres: str) -> Iterator[Store]:
+    store = Store(migrated_postgres, sleep=lambda _: None)
     store.run("enrol", enrol)
     yield store
     store.close()
 
 
 @pytest.fixture
-def other(url: str, shared: Store) -> Iterator[Store]:
+def other(migrated_postgres: str, shared: Store) -> Iterator[Store]:
     """Another coordinator's."""
-    store = Store(url, sleep=lambda _: None)
+    store = Store(migrated_postgres, sleep=lambda _: None)
     yield store
     store.close()
 
@@ -146,9 +139,11 @@ def test_a_commit_that_may_have_come_through_is_not_repeated(shared: Store, othe
     assert len(tries) == 1
 
 
-def test_who_finds_no_connection_free_is_told_to_come_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_finds_no_connection_free_is_told_to_come_again(
+    migrated_postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engines, "BUSY_SECONDS", 0.1)
-    one = Store(url, connections=1)
+    one = Store(migrated_postgres, connections=1)
     try:
         with pytest.raises(Busy, match="connections") as told:
             one.read("outer", lambda s: (s.get(Instance, 1), one.read("inner", lambda t: t.get(Instance, 1))))
@@ -157,11 +152,43 @@ def test_who_finds_no_connection_free_is_told_to_come_again(url: str, monkeypatc
         one.close()
 
 
+def test_waiting_writers_leave_connections_to_readers(shared: Store, migrated_postgres: str) -> None:
+    few, began = Store(migrated_postgres, connections=2), threading.Semaphore(0)
+    done: list[int] = []
+
+    def write() -> None:
+        began.release()
+        done.append(few.run("append", lambda s: audit.append(s, 1.0, "conductor", "waited", {}).seq))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+
+    def hold(session: Any) -> None:
+        session.get(Site, SITE)
+        for thread in threads:
+            thread.start()
+            assert began.acquire(timeout=SOON)
+        assert few.read("look", lambda s: s.get_one(Site, SITE)).id == SITE
+
+    shared.run("hold", hold)
+    for thread in threads:
+        thread.join(SOON)
+    assert sorted(done) == [1, 2, 3, 4]
+    few.close()
+
+
+def test_options_of_the_url_are_kept_beside_the_timeouts(migrated_postgres: str) -> None:
+    store = Store(f"{migrated_postgres}&options=-cwork_mem%3D5MB%20-clock_timeout%3D3s")
+    shown = [store.read("show", lambda s, n=n: s.scalar(text(f"SHOW {n}"))) for n in ("work_mem", "lock_timeout")]
+    idle = store.read("show", lambda s: s.scalar(text("SHOW idle_in_transaction_session_timeout")))
+    assert (*shown, idle) == ("5MB", "3s", "30s")
+    store.close()
+
+
 def test_a_writer_that_waits_for_too_long_begins_again(
-    url: str, shared: Store, monkeypatch: pytest.MonkeyPatch
+    migrated_postgres: str, shared: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "BUSY_SECONDS", 1)
-    impatient = Store(url, sleep=lambda _: None)
+    impatient = Store(migrated_postgres, sleep=lambda _: None)
 
     def hold(session: Any) -> None:
         session.get(Site, SITE)

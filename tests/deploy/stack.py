@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import httpx
 import pytest
 import samples
 import tiny_federation as tiny
+from tiny_federation import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,6 @@ def caddy_or_skip() -> str:
     if found is None:
         pytest.skip("caddy is not installed")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -102,4 +102,4 @@ def test_only_the_proxy_is_reached_and_only_it_may_say_who_calls() -> None:
     members = {name for name, service in SERVICES.items() if "proxied" in service["networks"]}
     assert members == {"proxy", "coordinator"}
     (range_,) = COMPOSE["networks"]["proxied"]["ipam"]["config"]
-    assert SERVICES["coordinator"]["environment"]["FORWARDED_ALLOW_IPS"] == range_["subnet"]
+    assert SERVICES["coordinator"]["environment"]["PLEURA_TRUSTED_PROXIES"] == range_["subnet"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -158,7 +159,19 @@ def test_the_example_lets_through_what_the_coordinator_takes(calls: samples.Call
     assert all(isinstance(value, str) for value in said.values())
     assert int(said["proxy-body-size"].removesuffix("g")) * _GIB >= Settings().max_model_bytes
     assert int(said["proxy-read-timeout"]) > samples.longest_wait(calls)
-    assert said["affinity"] == "cookie", "sessions are in a replica's memory"
+    assert not [name for name in said if name.startswith(("affinity", "session-cookie"))], "logins are in the database"
+
+
+def test_the_example_lets_webhooks_out_and_prometheus_in() -> None:
+    (steps,) = samples.documents(OVERLAYS[0] / "network-policy.yaml")
+    added = {step["path"]: step["value"] for step in steps if step["op"] == "add"}
+    assert set(added) == {"/spec/egress/-", "/spec/ingress/-"}, "the base's rules stay"
+    assert added["/spec/egress/-"]["ports"] == [{"port": 443, "protocol": "TCP"}]
+    (block,) = (to["ipBlock"] for to in added["/spec/egress/-"]["to"])
+    for inside in ("10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.169.254"):
+        assert any(ip_address(inside) in ip_network(network) for network in block["except"])
+    assert added["/spec/ingress/-"]["ports"] == RESOURCES["NetworkPolicy"]["spec"]["ingress"][0]["ports"]
+    assert added["/spec/ingress/-"]["from"], "an empty list admits everybody"
 
 
 def test_patches_are_for_what_is_there() -> None:

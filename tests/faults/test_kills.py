@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -160,9 +159,7 @@ class Restartable:
 
     def __init__(self, folder: Path, processes: Processes) -> None:
         self.folder, self._processes = folder, processes
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = tiny.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self, *stop: str | Path) -> subprocess.Popen[bytes]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter
 
 import crypto
 from coordinator import problems
-from coordinator.api import bodies, values
+from coordinator.api import bodies, wishes
 from crypto import checks
 from crypto.canonical import canonical, parse
 from crypto.epoch import Approval, WrapAddition
@@ -44,7 +44,7 @@ def formats() -> Iterator[Format]:
     yield from _checked()
     for each in _answers():
         yield _answer(each)
-    for request in subclasses(values._Request):
+    for request in subclasses(wishes.Request):
         yield _request(request)
     layout = canonical(LAYOUT.to_json())
     yield Format("layout", (layout,), _read_layout, (Malformed,), spoil_json, 30)

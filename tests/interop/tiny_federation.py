@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -177,10 +178,11 @@ def serving(data_dir: Path) -> Iterator[Server]:
 
 @dataclass
 class Hospital:
-    """An agent in this process."""
+    """An agent in this process. `connect`: how it reaches the coordinator, if not at the address of its config."""
 
     home: Home
     trainer: TinyTrainer
+    connect: Callable[[], httpx.Client] | None = None
     agent: Agent = field(default_factory=Agent)
     thread: threading.Thread | None = None
 
@@ -194,7 +196,8 @@ class Hospital:
 
     @contextlib.contextmanager
     def open(self, pause: Callable[[float], None] | None = None) -> Iterator[Site]:
-        with setup.open_site(self.home, Lines(), pause=pause, make_trainer=lambda study: self.trainer) as site:
+        http = self.connect and self.connect()
+        with setup.open_site(self.home, Lines(), pause=pause, make_trainer=lambda _: self.trainer, http=http) as site:
             yield site
 
     @contextlib.contextmanager
@@ -268,6 +271,12 @@ def check_model(
     error = np.abs(found - expected_model(base, rows, trainers, layout))
     assert (error < limit).all(), f"{error.max()}, {(error / limit).max()} of what is allowed"
     assert np.abs(found - base).max() > 0.01, "nothing was learnt"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:

@@ -234,6 +234,50 @@ def test_a_key_part_of_other_bytes_is_refused() -> None:
         client(lambda request: httpx.Response(200, content=b"other")).key_part(plan(), ME, 0, "2" * 64)
 
 
+ROUNDS = f"/v1/studies/{UUID(int=7)}/rounds"
+
+
+def a_page(number: int, following: str | None) -> httpx.Response:
+    """One attempt, and where the next page is."""
+    row = {"round": number, "attempt": 1, "state": "failed", "reason": None, "contributors": []}
+    return httpx.Response(200, json=[row], headers={"Link": f'<{following}>; rel="next"'} if following else {})
+
+
+def test_a_list_in_pages_is_read_to_its_end() -> None:
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.url.host} {request.url.raw_path.decode()}")
+        following = {1: f"{ROUNDS}?after=1", 2: f"https://elsewhere.example.net{ROUNDS}?after=2"}.get(len(asked))
+        return a_page(len(asked), following)
+
+    assert [row.round for row in client(handler).rounds(UUID(int=7))] == [1, 2, 3]
+    here = "pleura.example.org"
+    assert asked == [f"{here} {ROUNDS}", f"{here} {ROUNDS}?after=1", f"{here} {ROUNDS}?after=2"]
+
+
+def test_a_list_whose_pages_lead_back_ends() -> None:
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode())
+        assert len(asked) < 5, "it goes round for ever"
+        return a_page(len(asked), f"{ROUNDS}?after=1")
+
+    assert [row.round for row in client(handler).rounds(UUID(int=7))] == [1, 2]
+
+
+def test_a_list_ends_with_an_empty_page() -> None:
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode())
+        assert len(asked) < 5, "each page names another one"
+        return httpx.Response(200, json=[], headers={"Link": f'<{ROUNDS}?after={len(asked)}>; rel="next"'})
+
+    assert client(handler).rounds(UUID(int=7)) == []
+
+
 def test_a_long_poll_outlasts_its_wait() -> None:
     seen: dict[str, Any] = {}
 
