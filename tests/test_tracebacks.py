@@ -13,11 +13,11 @@ import simulation.cli
 
 
 def every(app: typer.Typer, name: str) -> Iterator[tuple[str, typer.Typer]]:
-    """An app and all groups below it."""
+    """An app and all groups below it. One without a name adds its commands to the app's own."""
     yield name, app
-    for group in app.registered_groups:
+    for number, group in enumerate(app.registered_groups):
         assert group.typer_instance is not None
-        yield from every(group.typer_instance, f"{name} {group.name}")
+        yield from every(group.typer_instance, f"{name} {group.name if isinstance(group.name, str) else number}")
 
 
 APPS = dict(
