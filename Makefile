@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FUZZ_CASES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pictures test test-fast lint nightly results bench fuzz mutants api-docs lock clean
+.PHONY: help demo pictures test test-fast lint nightly nightly-tests results bench fuzz mutants api-docs lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,7 +42,10 @@ lint: $(STAMP)  ## ruff, mypy, import contracts
 EXPERIMENTS := ucadi fl-cxr intermittent vgg16-transfer chexnet-transfer
 DATA ?= ../shared/data
 
-nightly: $(STAMP) $(addprefix nightly-,$(EXPERIMENTS))  ## every paper's experiment at scale small, on the sets in DATA
+nightly: $(STAMP) nightly-tests $(addprefix nightly-,$(EXPERIMENTS))  ## the longest tests, and every paper's experiment at scale small, on the sets in DATA
+
+nightly-tests: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly
 
 nightly-%: $(STAMP)
 	$(BIN)/pleura-simulate experiment $* --data $(DATA) --scale small --out runs/nightly/$*

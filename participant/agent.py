@@ -57,6 +57,7 @@ class StudyLoop:
         self._inline = inline
         self._cursor: str | None = None
         self._job: Job | None = None
+        self._stopped = threading.Event()
         self._done: set[str] = set()
         self._outcomes, self._models = Outcomes(desk), SealedModels(desk)
 
@@ -92,10 +93,11 @@ class StudyLoop:
         return LONGEST_WAIT if approved is None or approved.all else LOOK_EVERY
 
     def stop(self) -> None:
-        """Call off what is in the making."""
-        if self._job is not None:
-            self._job.cancel()
-            self._job.wait(_GRACE)
+        """Call off what is in the making, and what a look that is under way would begin."""
+        self._stopped.set()
+        if (job := self._job) is not None:
+            job.cancel()
+            job.wait(_GRACE)
 
     def _tend_members(self, task: Task) -> None:
         approved = tend_peers(self.desk)
@@ -133,6 +135,8 @@ class StudyLoop:
             self.desk.say_once(f"round {plan.round}: waiting for a member to pass on the base model")
             return
         self._job = Job(plan, roster, self._work)
+        if self._stopped.is_set():
+            self._job.cancel()
         self._job.run() if self._inline else self._job.start()
 
     def _work(self, job: Job) -> None:

@@ -18,11 +18,23 @@ os.environ["COLUMNS"] = "300"
 _TEMPLATE = "pleura_template"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `nightly` run only when they are asked for by that name."""
+    if "nightly" in config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("nightly")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 class Postgres:
     """A real server from a wheel. Databases are copied from one that has all tables, which is far faster."""
 
     def __init__(self, server: Any) -> None:
         self._server, self._numbers, self._migrated = server, count(1), False
+        for durable in ("fsync", "synchronous_commit", "full_page_writes"):  # nothing here outlives a power cut
+            server.psql(f"alter system set {durable} = off;")
+        server.psql("select pg_reload_conf();")
 
     def new_database(self, *, migrated: bool = True) -> str:
         """The URL, for SQLAlchemy, of another empty database."""

@@ -115,6 +115,7 @@ def test_every_call_keeps_to_its_description(busy: Any) -> None:
     run(busy, 8, negative=False)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.timeout(1500)
 def test_every_call_keeps_to_its_description_whatever_is_sent(busy: Any) -> None:
     run(busy, 60, negative=True)

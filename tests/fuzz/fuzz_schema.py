@@ -10,7 +10,8 @@ from typing import Any, Final
 from uuid import UUID
 
 _TRIES: Final = 5000
-_PATTERN: Final = re.compile(r"\^?(?:\\S\(\.\*\\S\)\?|(\[[^]]+\])(?:\{(\d+)\}|\+))\$?")
+# Letters of a class, so many or any number; or a text that neither begins nor ends with what its first class excludes.
+_PATTERN: Final = re.compile(r"\^?(?:(\[\^[^]]+\])\(\[\^[^]]+\]\*\[\^[^]]+\]\)\?|(\[[^]]+\])(?:\{(\d+)\}|[+*]))\$?")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LETTERS: Final = "".join(map(chr, range(33, 127)))
 
@@ -78,8 +79,8 @@ class _Maker:
         else:
             found = _PATTERN.fullmatch(schema["pattern"])
             assert found, f"fuzz_schema.py does not know how to write {schema['pattern']}"
-            letters = "".join(letter for letter in _LETTERS if found[1] is None or re.match(found[1], letter))
-            length = int(found[2]) if found[2] else None
+            letters = "".join(letter for letter in _LETTERS if re.match(found[1] or found[2], letter))
+            length = int(found[3]) if found[3] else None
         size = length or self._chance.randint(schema.get("minLength", 1), min(40, schema.get("maxLength", 40)))
         return "".join(self._chance.choices(letters, k=size))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_federation as tiny
@@ -168,3 +169,17 @@ def test_a_lost_home_record_sits_out_the_attempt_under_way(server: Server, enrol
     again.stop()
     assert [len(row["contributors"]) for row in server.rounds(study)][:2] == [2, 3]
     assert again.events("memory-lost")
+
+
+def test_a_look_that_is_under_way_when_the_agent_ends_begins_nothing(
+    study: Callable[..., str], enrol: Enrol, look: Callable[..., Any]
+) -> None:
+    """Else the work would outlive what it works with."""
+    study(expected_sites=3)
+    trained: dict[int, list[int]] = {1: [], 2: [], 3: []}
+    hospitals = [enrol(number, hook=trained[number].append) for number in trained]
+    look(*hospitals)[2].stop()
+    wait_until(lambda: bool(look(*hospitals)) and bool(trained[1] and trained[2]), "two of them to train")
+    look(*hospitals)
+    assert hospitals[2].events("plan-accepted")
+    assert trained[3] == []
