@@ -9,19 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from coordinator import adoption, aggregation, logs
 from coordinator.aggregation import Beat, PartLost
 from coordinator.clock import Clock
 from coordinator.contexts import context_of
+from coordinator.errors import Busy
 from coordinator.monitoring import Monitor
 from coordinator.rounds.phases import ended_by
 from coordinator.rounds.planning import NotYet, plan_round
@@ -43,6 +42,7 @@ from coordinator.store import leases, numbers, rounds
 from coordinator.store.blobs import Blobs
 from coordinator.store.database import Store
 from coordinator.store.leases import Lease, LeaseLost
+from coordinator.worker import Worker
 from crypto.checks import answer_kind, takes_votes
 from crypto.errors import OpeningRefused
 from crypto.manifest import Answer
@@ -76,7 +76,7 @@ def beating(work: Callable[[], T], beat: Beat) -> T:
                 beat()
 
 
-class Conductor:
+class Conductor(Worker):
     """One worker. Several, on one database and one blob store, share the rounds.
 
     Args:
@@ -87,25 +87,11 @@ class Conductor:
     def __init__(
         self, store: Store, blobs: Blobs, clock: Clock, recent_seconds: float = 120.0, monitor: Monitor | None = None
     ) -> None:
+        super().__init__("conductor")
         self._store, self._blobs, self._clock, self._recent = store, blobs, clock, recent_seconds
         self._monitor = monitor or Monitor(clock)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._said: dict[UUID, str] = {}
-
-    def start(self) -> None:
-        """Run in a thread of its own."""
-        self._stop.clear()
-        self._thread = threading.Thread(target=self.run, name="conductor", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Let the step at hand end, or long work break off, and wait for it."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
 
     def run(self) -> None:
         """Advance until `stop` is called; an error is logged, never fatal."""
@@ -135,8 +121,6 @@ class Conductor:
             why_not = self._store.read("look at study", lambda s: self._try_plan(s, study, create=False))
             if why_not is None:
                 why_not = self._store.run("plan round", lambda s: self._try_plan(s, study, create=True))
-        except IntegrityError:
-            why_not = "another conductor planned it at the same moment"
         except Exception as error:
             why_not = f"planning failed: {error!r}"
         if why_not is not None and self._said.get(study) != why_not:
@@ -183,7 +167,7 @@ class Conductor:
                 self._release(lease)
         except Exception:
             log.exception("round %s: a step failed; it is tried again later", round_id)
-            self._put_off(lease or self._take(round_id))
+            self._put_off(round_id, lease)
         return True
 
     def _look(self, round_id: UUID) -> tuple[View, Step]:
@@ -314,13 +298,15 @@ class Conductor:
     def _release(self, lease: Lease) -> None:
         self._store.run("release lease", lambda s: leases.release(s, lease))
 
-    def _put_off(self, lease: Lease | None) -> None:
-        if lease is None:
-            return
+    def _put_off(self, round_id: UUID, held: Lease | None) -> None:
         try:
-            self._store.run("put round off", lambda s: leases.release_after_error(s, lease, self._clock.now()))
+            lease = held or self._take(round_id)
+            if lease is not None:
+                self._store.run("put round off", lambda s: leases.release_after_error(s, lease, self._clock.now()))
         except LeaseLost as lost:
             self._lost(lost)
+        except Busy as busy:
+            log.warning("round %s is not put off; the others go on all the same: %s", round_id, busy)
 
     def _lost(self, lost: LeaseLost) -> None:
         self._monitor.leased("lost")

@@ -7,7 +7,6 @@ one whose row was never written because the process ended in between.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from coordinator.clock import Clock
-from coordinator.store import chores, references
+from coordinator.store import chores, references, sites
 from coordinator.store.blobs import Blobs, Listed
 from coordinator.store.database import Store
+from coordinator.worker import Worker
 
 AGE_SECONDS: Final = 24 * 3600.0  # from which a file that nothing refers to belongs to nobody
 EVERY_SECONDS: Final = 3600.0
@@ -54,8 +54,8 @@ def usage(blobs: Blobs) -> Usage:
 
 
 def sweep(store: Store, blobs: Blobs, clock: Clock, stopped: Callable[[], bool] = lambda: False) -> int | None:
-    """Delete blobs that no row refers to and broken uploads, once they are a day old. At most once an hour, by one of
-    all replicas.
+    """Delete blobs that no row refers to and broken uploads, once they are a day old, and forget expired tokens. At
+    most once an hour, by one of all replicas.
 
     Args:
         stopped: asked before each file; once it says so, the rest is left for the next time.
@@ -66,6 +66,7 @@ def sweep(store: Store, blobs: Blobs, clock: Clock, stopped: Callable[[], bool] 
     now = clock.now()
     if not store.run("claim sweep", lambda session: chores.claim(session, "sweep", now, EVERY_SECONDS)):
         return None
+    store.note("forget tokens", lambda session: sites.forget_tokens(session, now))
     old = [each for each in blobs.everything() if _is_old(each.modified, now) and _is_ours(each)]
     # Listed first, then asked: a row that is written in between is seen.
     needed = store.read("find blobs", references.all_blobs)
@@ -98,29 +99,17 @@ def _is_old(modified: float, now: float) -> bool:
     return now - modified > AGE_SECONDS
 
 
-class Housekeeper:
+class Housekeeper(Worker):
     """Tidies up every hour, in a thread of its own. `usage` is what it last found, None before the first time."""
 
     def __init__(self, store: Store, blobs: Blobs, incoming: Path, clock: Clock) -> None:
+        super().__init__("housekeeper")
         self._store, self._blobs, self._incoming, self._clock = store, blobs, incoming, clock
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._due = float("-inf")
         self.usage: Usage | None = None
 
-    def start(self) -> None:
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Let the file at hand be deleted, and wait for it; what is left goes next time."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Tidy up whenever it is due; told to stop, it leaves the rest of a sweep for the next time."""
         while not self._stop.is_set():
             self.tidy()
             self._stop.wait(_LOOK_SECONDS)

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import hmac
 import logging
-import threading
 from http import HTTPStatus
 from typing import Final
 
@@ -20,6 +19,7 @@ from coordinator.outbound import AddressRefused, Outbound
 from coordinator.store import webhooks
 from coordinator.store.database import Store
 from coordinator.store.webhooks import SECRET_PREFIX, Sending
+from coordinator.worker import Worker
 
 CLAIM_SECONDS: Final = 60.0  # longer than a try takes (`outbound.TRY_SECONDS`, and the search for the name)
 STOP_SECONDS: Final = 5.0
@@ -44,26 +44,15 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
-class Courier:
-    """One worker. Several, on one database, share the deliveries."""
+class Courier(Worker):
+    """One worker. Several, on one database, share the deliveries.
+
+    Stopped, it leaves a try that takes longer than 5 s; it is made again when its claim runs out.
+    """
 
     def __init__(self, store: Store, clock: Clock, outbound: Outbound) -> None:
+        super().__init__("courier", STOP_SECONDS)
         self._store, self._clock, self._outbound = store, clock, outbound
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Run in a thread of its own."""
-        self._stop.clear()
-        self._thread = threading.Thread(target=self.run, name="courier", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Let the try at hand end. One that takes longer than 5 s is left, and made again when its claim runs out."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
-            self._thread = None
 
     def run(self) -> None:
         """Deliver until `stop` is called; an error is logged, never fatal."""

@@ -63,25 +63,6 @@ def test_a_broken_stream_leaves_what_was_there(tmp_path) -> None:
     assert len(files(tmp_path)) == 1
 
 
-def test_what_is_missing_says_so(blobs: Blobs) -> None:
-    for call in (blobs.read, blobs.size, blobs.open):
-        with pytest.raises(FileNotFoundError):
-            call(KEY)
-    blobs.delete(KEY)
-    blobs.delete_prefix(parts_prefix(ROUND))
-
-
-def test_deleting_takes_one_blob_or_a_whole_round(blobs: Blobs) -> None:
-    other = part_key(UUID(int=9), SITE, "body", 0)
-    keys = [KEY, part_key(ROUND, SITE, "key", 0), part_key(ROUND, UUID(int=3), "body", 7), other]
-    for key in keys:
-        blobs.put_bytes(key, b"x")
-    blobs.delete(keys[1])
-    assert [blobs.exists(key) for key in keys] == [True, False, True, True]
-    blobs.delete_prefix(parts_prefix(ROUND))
-    assert [blobs.exists(key) for key in keys] == [False, False, False, True]
-
-
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("moment", ["write", "fsync", "rename"])
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, code, moment) -> None:

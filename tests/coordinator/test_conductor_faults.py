@@ -10,7 +10,7 @@ import pytest
 from conducted_federation import SITES, STUDY
 from sqlalchemy import select
 
-from coordinator.errors import DiskFull
+from coordinator.errors import Busy, DiskFull
 from coordinator.store.blobs import part_key
 from coordinator.store.tables import Approval, Epoch, Membership, Round, Study
 
@@ -69,6 +69,21 @@ def test_a_measurement_that_fails_holds_nothing_up(federation, caplog) -> None:
     levels = {record.levelname for record in caplog.records if "away" in record.getMessage()}
     assert levels == {"WARNING"}
     assert "a step failed" not in caplog.text
+
+
+def test_a_database_too_busy_to_put_a_round_off_holds_no_other_up(federation, monkeypatch, caplog) -> None:
+    federation.advance()
+    federation.contribute()
+    run = federation.store.run
+
+    def busy(name, fn):
+        if name in ("close round", "put round off"):
+            raise Busy("The database is busy.")
+        return run(name, fn)
+
+    monkeypatch.setattr(federation.store, "run", busy)
+    assert federation.conductor.advance_once()
+    assert "is not put off" in caplog.text
 
 
 def test_one_broken_round_does_not_hold_up_another_study(federation, caplog) -> None:

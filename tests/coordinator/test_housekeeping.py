@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from rare_blobs import RARE
-from sqlalchemy import delete
+from sqlalchemy import delete, func, select
 
 from coordinator.clock import FakeClock
 from coordinator.housekeeping import AGE_SECONDS, EVERY_SECONDS, Housekeeper, Room, clear_incoming, sweep, usage
@@ -25,7 +25,7 @@ from coordinator.store.blobs import (
     study_key,
     sum_key,
 )
-from coordinator.store.tables import Chore
+from coordinator.store.tables import Chore, SeenToken
 
 STUDY, OTHER = UUID(int=1), UUID(int=2)
 ORPHANS = [
@@ -81,6 +81,16 @@ def referred(world, folder) -> set[str]:
     assert tidy(world) == 0, "in a study that goes well nothing is an orphan"
     assert names(blobs) == there >= needed
     return needed
+
+
+def test_tokens_of_a_site_that_never_calls_again_are_forgotten_too(world) -> None:
+    world.create_study()
+    world.join(1)
+    used = select(func.count()).select_from(SeenToken)
+    assert world.services.store.read("used", lambda s: s.scalar(used)) > 0
+    world.clock.advance(EVERY_SECONDS)
+    tidy(world)
+    assert world.services.store.read("used", lambda s: s.scalar(used)) == 0
 
 
 def test_nothing_that_a_row_refers_to_is_deleted(world, folder) -> None:
