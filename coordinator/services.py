@@ -12,9 +12,11 @@ from fastapi import Request
 from coordinator.clock import Clock
 from coordinator.limits import MINUTE, RateLimit
 from coordinator.settings import Settings
+from coordinator.store import studies, tasks
 from coordinator.store.blobs import Blobs
 from coordinator.store.database import Store
 from coordinator.store.instance import coordinator_id
+from coordinator.surveys import Surveys
 
 BURST_SECONDS: Final = 10  # an agent sends the parts of a small update without a pause
 
@@ -33,6 +35,7 @@ class Services:
     logins: RateLimit = field(init=False)
     strangers: RateLimit = field(init=False)
     requests: RateLimit = field(init=False)
+    surveys: Surveys = field(init=False)
 
     def __post_init__(self) -> None:
         set_once = object.__setattr__  # frozen for everybody else
@@ -43,6 +46,11 @@ class Services:
         set_once(self, "strangers", RateLimit(each.refused_tokens_per_minute, MINUTE, "refused tokens", self.clock))
         burst = each.requests_per_second * BURST_SECONDS
         set_once(self, "requests", RateLimit(burst, BURST_SECONDS, "requests at once", self.clock))
+        set_once(self, "surveys", Surveys(self._survey, each.spread_seconds))
+
+    def _survey(self, study: UUID) -> tasks.Survey:
+        now, recent = self.clock.now(), self.settings.recent_seen_seconds
+        return self.store.read("survey", lambda s: tasks.survey(s, studies.get(s, study), now, recent))
 
 
 def services_of(request: Request) -> Services:

@@ -89,7 +89,8 @@ class Settings(BaseSettings):
         "", pattern=r"^$|^\S{20,200}$", description="20 or more characters with which /metrics may be read", repr=False
     )
     recent_seen_seconds: Seconds = Field(120.0, description="a site silent for longer is not asked to deal a key")
-    poll_seconds: Seconds = Field(0.3, description="how often a waiting agent's task is looked up again")
+    poll_seconds: Seconds = Field(0.3, description="how often a study is looked at for those that wait for news")
+    spread_seconds: Seconds = Field(0.05, description="between two of the waiting agents hearing of news, on average")
     session_hours: Seconds = Field(12.0, description="how long a login to the pages lasts")
 
     webhooks_http: bool = Field(False, description="admit webhooks at http addresses, in plain text")

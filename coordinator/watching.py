@@ -29,7 +29,8 @@ _OTHER: Final = "other"  # what else a caller has for a method
 
 @dataclass(slots=True)
 class _Exchange:
-    """What went to and fro for one request so far. `seconds` is the time until the answer began."""
+    """What went to and fro for one request so far. `seconds` is the time until the answer began, less what was waited
+    at the caller's own wish."""
 
     began: float
     received: int = 0
@@ -37,8 +38,13 @@ class _Exchange:
     status: int = 0
     seconds: float = 0.0
 
-    def answer(self, status: int) -> None:
-        self.status, self.seconds = status, time.perf_counter() - self.began
+    def answer(self, status: int, waited: float) -> None:
+        self.status, self.seconds = status, time.perf_counter() - self.began - waited
+
+
+def waited(request: Request, seconds: float) -> None:
+    """Of this request's time, so much was waiting for news, as its caller asked: it says nothing of the service."""
+    request.state.waited = getattr(request.state, "waited", 0.0) + seconds
 
 
 async def place(request: Request) -> None:
@@ -72,7 +78,7 @@ class Watched:
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.answer(message["status"])
+                exchange.answer(message["status"], scope.get("state", {}).get("waited", 0.0))
                 MutableHeaders(scope=message)[HEADER] = identifier
             exchange.sent += len(message.get("body", b""))
             await send(message)

@@ -33,7 +33,8 @@ from participant.steps.spot_checks import check_base, tend_spot_checks
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY: Final = 5.0  # seconds between looks for new studies, and for what a person approved here meanwhile
+LOOK_EVERY: Final = 5.0  # seconds between looks for a first study, and for what a person approved here meanwhile
+STUDIES_EVERY: Final = 30.0  # seconds between looks for another study: they are rare, and agents may be many
 _AFTER_PROBLEM: Final = Patience(first=1.0)  # until a study is tried again after something unforeseen
 _GRACE: Final = 3.0  # seconds a stopping agent waits for its threads; whatever is cut off resumes
 
@@ -100,7 +101,7 @@ class StudyLoop:
             job.wait(_GRACE)
 
     def _tend_members(self, task: Task) -> None:
-        approved = tend_peers(self.desk)
+        approved = tend_peers(self.desk, task.members)
         if approved is not None and self.desk.study.scheme != "lwe-shamir":  # which has no key to keep
             tend_key(self.desk, task.epoch, approved)
         if approved is not None:
@@ -178,16 +179,22 @@ class Agent:
             while True:
                 for loop in self._new_loops(site, inline=until == "once"):
                     self._once(loop) if until == "once" else self._start(loop)
-                if until == "once" or (until == "finished" and self._loops and self._all_over()):
+                if until == "once" or self._rest(until):
                     return
-                self.pause(LOOK_EVERY if not self._loops or until == "stopped" else 1.0)
         except Stopping:
             log.info("stopping; whatever is under way resumes at the next start")
         finally:
             self._wind_down()
 
-    def _all_over(self) -> bool:
-        return all(loop.over for loop in self._loops.values())
+    def _rest(self, until: Until) -> bool:
+        """Pause until it is time to look for studies again; whether all studies have finished that were to be."""
+        rested = 0.0
+        while rested < (STUDIES_EVERY if self._loops else LOOK_EVERY):
+            if until == "finished" and self._loops and all(loop.over for loop in self._loops.values()):
+                return True
+            self.pause(1.0)
+            rested += 1.0
+        return False
 
     def _new_loops(self, site: Site, *, inline: bool) -> Iterator[StudyLoop]:
         """A loop for each study met for the first time that this site is, or becomes, a member of."""

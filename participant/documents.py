@@ -128,7 +128,7 @@ class Ended(Document):
 
 
 class Task(Document):
-    """What a study asks of this site at this moment.
+    """What a study asks of this site at this moment. `members` is the digest of the roster of all active members.
 
     Where only members hold the models: `answers` are sealed and in, `derived` says that this site's outcome is,
     `model_wanted` are members that lack the current model, `model_offers` those that sealed it to this site.
@@ -137,6 +137,7 @@ class Task(Document):
     cursor: str
     study_state: Literal["draft", "running", "paused", "finished", "stopped"]
     phase: Literal["waiting", "collecting", "aggregating", "opening"]
+    members: Digest | None = None
     epoch: EpochState
     plan: Plan | None
     roster: Roster | None

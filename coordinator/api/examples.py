@@ -123,6 +123,7 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
         "cursor": "5f0f7ad14c6e",
         "study_state": "running",
         "phase": "waiting",
+        "members": "0c" * 32,
         "epoch": {"state": "none", "number": 1, "dealer": _SITE, "record": None, "additions": [], "missing": []},
         "plan": None,
         "roster": None,

@@ -19,6 +19,7 @@ from coordinator.errors import NotAMember, NotFound
 from coordinator.services import Services
 from coordinator.store import answers, contributions, memberships, studies, tasks
 from coordinator.store.tables import Round
+from coordinator.watching import waited
 
 router = APIRouter(prefix="/v1/studies/{study}", tags=["rounds"])
 _ATTEMPT = "/rounds/{round}/{attempt}"
@@ -39,26 +40,42 @@ async def task(
 
     The plan's roster is left out if it is the known one.
     """
-    until = anyio.current_time() + wait
-    while True:
-        over = anyio.current_time() >= until or services.stopping.is_set() or await request.is_disconnected()
-        found = await run_in_threadpool(_look, services, study, site.id, None if over else cursor)
-        if found is not None:
-            same = found["plan"] is not None and found["plan"]["roster"] == known
-            return Task.model_validate(found | {"roster": None} if same else found)
-        await anyio.sleep(max(0.0, min(services.settings.poll_seconds, until - anyio.current_time())))
+    survey = await _news(request, services, study, site.id, cursor, anyio.current_time() + wait)
+    while (found := await run_in_threadpool(_task, services, study, survey, site.id)) is None:
+        survey = await services.surveys.since(study, anyio.current_time())  # the study's key has changed meanwhile
+    same = found["plan"] is not None and found["plan"]["roster"] == known
+    return Task.model_validate(found | {"roster": None} if same else found)
 
 
-def _look(services: Services, study: UUID, site: UUID, cursor: str | None) -> dict[str, Any] | None:
-    """The task, or None while it is the one of the cursor."""
-    now, recent = services.clock.now(), services.settings.recent_seen_seconds
+async def _news(
+    request: Request, services: Services, study: UUID, site: UUID, cursor: str | None, until: float
+) -> tasks.Survey:
+    """How the study stands once that has another cursor for the site, or at `until` (the event loop's time)."""
+    survey = await services.surveys.since(study, anyio.current_time())
+    if survey.cursor(site) != cursor:
+        return survey
+    pause = services.settings.poll_seconds
+    with services.surveys.waiting(study) as spread:
+        while survey.cursor(site) == cursor:
+            left = until - anyio.current_time()
+            if left <= 0 or services.stopping.is_set() or await request.is_disconnected():
+                return survey
+            await _wait(request, min(pause, left))
+            survey = await services.surveys.since(study, anyio.current_time() - pause)
+        await _wait(request, min(spread(), until - anyio.current_time()))
+    return await services.surveys.since(study, anyio.current_time() - pause)
 
+
+async def _wait(request: Request, seconds: float) -> None:
+    await anyio.sleep(max(0.0, seconds))
+    waited(request, max(0.0, seconds))
+
+
+def _task(services: Services, study: UUID, survey: tasks.Survey, site: UUID) -> dict[str, Any] | None:
     def look(session: Session) -> dict[str, Any] | None:
         row = studies.get(session, study)
         memberships.check_member(session, study, site)
-        if cursor is not None and tasks.cursor(tasks.marks(session, row, site, now, recent)) == cursor:
-            return None
-        return tasks.task(session, row, site, now, recent)
+        return tasks.task(session, row, survey, site)
 
     return services.store.read("task", look)
 

@@ -181,6 +181,7 @@ class Task(BaseModel):
     cursor: str
     study_state: tables.StudyState
     phase: Literal["waiting", "collecting", "aggregating", "opening"]
+    members: str | None
     epoch: Epoch
     plan: dict[str, Any] | None
     roster: dict[str, Any] | None

@@ -48,7 +48,9 @@ class Store:
         self.url = url
         self.engine = open_engine(url, connections)
         self._writer = self.engine.execution_options(writes=True)
-        self._noter = self.engine.execution_options(notes=True, **_note_options(self.engine))
+        self._is_sqlite = self.engine.dialect.name == "sqlite"
+        other = {"writes": True} if self._is_sqlite else {"isolation_level": "READ COMMITTED"}
+        self._noter = self.engine.execution_options(notes=True, **other)
         self._sleep, self._turn = sleep, threading.Lock()
         self.on_repeat: Callable[[str], object] = lambda name: None  # hears of transactions that are run again
 
@@ -58,21 +60,16 @@ class Store:
         One at a time, over all processes. Objects stay readable after the commit. `name` stands in the log of a
         repeated transaction.
         """
-        # Of each process one waits at the database: more would hold connections, which readers could use meanwhile.
-        began = time.monotonic()
-        if not self._turn.acquire(timeout=PATIENCE_SECONDS):
-            raise _busy("The database is busy.")
-        try:
-            return self._repeat(self._writer, name, fn, began)
-        finally:
-            self._turn.release()
+        return self._in_turn(self._writer, name, fn)
 
     def note(self, name: str, fn: Callable[[Session], T]) -> T:
-        """As `run`, for what every request writes: on PostgreSQL it waits for no other writer.
+        """As `run`, for what every request writes: a power cut may take back the last ones, as no disk is waited for,
+        and on PostgreSQL no other writer is.
 
         Each statement of `fn` sees what was committed when it began, so each has to be right by itself.
         """
-        return self._repeat(self._noter, name, fn)
+        # A writer that meets another one at SQLite sleeps until it looks again: here it is woken.
+        return (self._in_turn if self._is_sqlite else self._repeat)(self._noter, name, fn)
 
     def read(self, name: str, fn: Callable[[Session], T]) -> T:
         """`fn`'s value over one consistent snapshot; it must not write."""
@@ -88,7 +85,7 @@ class Store:
         Raises:
             ForeignKeysBroken: rows would refer to nothing that did not before; nothing was changed.
         """
-        if self.engine.dialect.name != "sqlite":
+        if not self._is_sqlite:
             with self.engine.begin() as connection:  # the table that writers lock may not be there yet
                 yield connection
             return
@@ -107,6 +104,16 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
+
+    def _in_turn(self, engine: Engine, name: str, fn: Callable[[Session], T]) -> T:
+        # Of each process one waits at the database: more would hold connections, which readers could use meanwhile.
+        began = time.monotonic()
+        if not self._turn.acquire(timeout=PATIENCE_SECONDS):
+            raise _busy("The database is busy.")
+        try:
+            return self._repeat(engine, name, fn, began)
+        finally:
+            self._turn.release()
 
     def _repeat(self, engine: Engine, name: str, fn: Callable[[Session], T], began: float | None = None) -> T:
         began = time.monotonic() if began is None else began
@@ -145,10 +152,6 @@ class _Again(Exception):
 
 def _busy(what: str) -> Busy:
     return Busy(f"{what} Nothing was changed: send the same request again.", {"retry_after": 1})
-
-
-def _note_options(engine: Engine) -> dict[str, Any]:
-    return {} if engine.dialect.name == "sqlite" else {"isolation_level": "READ COMMITTED"}
 
 
 def _orphans(connection: Connection) -> list[Any]:

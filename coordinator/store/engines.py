@@ -24,20 +24,19 @@ _RETRYABLE_STATES: Final = frozenset({"40001", "40P01", "55P03"})  # serializati
 def open_engine(url: str, connections: int) -> Engine:
     """An engine whose connections, at most so many at a time, begin as `writes` in their execution options says."""
     parsed = make_url(url)
+    pool: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
     if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, json_deserializer=_read_json)
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, json_deserializer=_read_json, **pool)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     engine = create_engine(
         parsed,
         pool_pre_ping=True,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=BUSY_SECONDS,
         isolation_level="REPEATABLE READ",
         connect_args=_postgres_arguments(parsed),
         json_deserializer=_read_json,
+        **pool,
     )
     event.listen(engine, "begin", _begin_postgres)
     return engine
@@ -59,21 +58,26 @@ def _postgres_arguments(url: URL) -> dict[str, Any]:
 
 
 def _begin_postgres(connection: Connection) -> None:
-    if connection.get_execution_options().get("writes", False):
+    options = connection.get_execution_options()
+    if options.get("writes", False):
         connection.exec_driver_sql("LOCK TABLE instance IN EXCLUSIVE MODE")  # readers read on
+    if options.get("notes", False):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver would begin on its own terms; `_begin_sqlite` does it on ours
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    for pragma in ("journal_mode = WAL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
-    writes = options.get("writes", False) or options.get("notes", False)
+    writes = options.get("writes", False)
+    if writes:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if options.get('notes', False) else 'FULL'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

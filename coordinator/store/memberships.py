@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, exists, func, select, type_coerce
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from coordinator.errors import NotAMember, NotFound
@@ -42,12 +42,6 @@ def ever(session: Session, study: UUID) -> int:
     """How many sites were members at any time."""
     query = select(func.count()).select_from(Membership).where(Membership.study_id == study)
     return session.scalar(query) or 0
-
-
-def ids(session: Session, study: UUID) -> list[str]:
-    """Active members, as the database writes their ids."""
-    query = select(type_coerce(Site.id, String)).join(Membership, Membership.site_id == Site.id)
-    return sorted(map(str, session.scalars(query.where(*_active(study)))))
 
 
 def lacking(session: Session, epoch: Epoch) -> bool:
@@ -89,10 +83,18 @@ def roster(session: Session, study: UUID) -> Roster:
     Raises:
         NotFound: nobody has joined.
     """
+    found = find_roster(session, study)
+    if found is None:
+        raise NotFound("Nobody has joined this study yet.")
+    return found
+
+
+def find_roster(session: Session, study: UUID) -> Roster | None:
+    """The same; None where nobody has joined."""
     query = select(Membership.index, Site.name, Site.fingerprint).join(Site, Membership.site_id == Site.id)
     rows = sorted(map(tuple, session.execute(query.where(*_active(study)))))
     if not rows:
-        raise NotFound("Nobody has joined this study yet.")
+        return None
     return _rosters.get(digest([str(study), rows]), lambda: _roster(session, study))
 
 

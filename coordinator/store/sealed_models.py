@@ -66,11 +66,16 @@ def wanted(session: Session, study: Study) -> list[str]:
     return [str(site.id) for _, site in memberships.members(session, study.id) if site.id in lacking]
 
 
-def offers(session: Session, study: Study, site: UUID) -> list[str]:
-    """Members that sealed the current model to this one, the first first."""
+def offers(session: Session, study: Study) -> dict[UUID, list[str]]:
+    """By member: those that sealed the current model to it, the first first."""
+    found: dict[UUID, list[str]] = {}
     if study.release != "members":
-        return []
-    return [str(row.holder) for row in _sealed_to(session, study.id, study.current_model, site)]
+        return found
+    row = SealedModel
+    query = select(row.recipient, row.holder).where(row.study_id == study.id, row.model == study.current_model)
+    for recipient, holder in session.execute(query.order_by(row.received, row.holder)):
+        found.setdefault(recipient, []).append(str(holder))
+    return found
 
 
 def listed(session: Session, study: Study, digest: str, recipient: UUID) -> list[dict[str, Any]]:

@@ -4,73 +4,112 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from coordinator.store import attempts, epochs, memberships, sealed_models
 from coordinator.store.tables import Contribution, Opening, Outcome, Round, Study, Vote
 from crypto.checks import takes_votes
 
 
-def marks(session: Session, study: Study, site: UUID, now: float, recent_seconds: float) -> dict[str, Any]:
-    """The task with a digest, or a number, in place of each message: what a waiting agent's task is watched by."""
-    active = attempts.active(session, study.id)
-    return {
+@dataclass(frozen=True)
+class Survey:
+    """What the members of a study have to do, looked up once for all of them.
+
+    Attributes:
+        common: marks that are the same for every member.
+        done: by the name of a mark, who did that in the attempt under way.
+        offers: members that sealed the current model to a site, the first first.
+        plan, roster: of the attempt under way, as they lie in the database.
+    """
+
+    common: Mapping[str, Any]
+    done: Mapping[str, frozenset[UUID]]
+    offers: Mapping[UUID, list[str]]
+    plan: dict[str, Any] | None
+    roster: dict[str, Any] | None
+
+    def marks(self, site: UUID) -> dict[str, Any]:
+        """A member's task with a digest, or a number, in place of each message."""
+        return {**self.common, **self._own(site)}
+
+    def cursor(self, site: UUID) -> str:
+        """A name for this state of things, as far as it concerns a site."""
+        own = self._own(site)
+        if str(site) in self.common["openers"]:  # it may lack them; the others would be woken by each for nothing
+            own |= {name: self.common[name] for name in _COUNTS}
+        return _digest([self._common_digest, own])
+
+    def _own(self, site: UUID) -> dict[str, Any]:
+        return {name: site in sites for name, sites in self.done.items()} | {"model_offers": self.offers.get(site, [])}
+
+    @cached_property
+    def _common_digest(self) -> str:
+        return _digest({name: mark for name, mark in self.common.items() if name not in _COUNTS})
+
+
+def survey(session: Session, study: Study, now: float, recent_seconds: float) -> Survey:
+    """How things stand."""
+    active, members = attempts.active(session, study.id), memberships.find_roster(session, study.id)
+    common = {
         "study_state": study.state,
         "phase": active.state if active else "waiting",
         "epoch": epochs.summary(session, study, now, recent_seconds),
         "plan": active.plan_digest if active else None,
-        "roster": memberships.ids(session, study.id),  # who joins is news: approve it
-        **(_of_attempt(session, active, site) if active else _NOTHING),
+        "members": members.digest if members else None,  # who joins is news: approve it
+        **(_of_attempt(session, active) if active else _NOTHING),
         "model_wanted": sealed_models.wanted(session, study),
-        "model_offers": sealed_models.offers(session, study, site),
         "last": _last(session, study.id),
     }
+    done = {name: frozenset(_sites(session, column, active)) for name, column in _DONE.items()}
+    votes = {"votes": len(done["voted"])}
+    offers = sealed_models.offers(session, study)
+    return Survey(common | votes, done, offers, active.plan if active else None, active.roster if active else None)
 
 
-def cursor(task_marks: dict[str, Any]) -> str:
-    """A name for this state of things."""
-    return hashlib.sha256(json.dumps(task_marks, sort_keys=True).encode()).hexdigest()[:32]
+def task(session: Session, study: Study, found: Survey, site: UUID) -> dict[str, Any] | None:
+    """A member's whole task; None where the study's key has changed since the survey."""
+    epoch, current = found.common["epoch"], epochs.current(session, study.id)
+    if epoch["record"] != (current.record_digest if current else None):
+        return None
+    messages = {"epoch": epochs.signed(session, study, epoch, site), "plan": found.plan, "roster": found.roster}
+    return {**found.marks(site), "cursor": found.cursor(site), **messages}
 
 
-def task(session: Session, study: Study, site: UUID, now: float, recent_seconds: float) -> dict[str, Any]:
-    """The whole task."""
-    light, active = marks(session, study, site, now, recent_seconds), attempts.active(session, study.id)
-    return {
-        **light,
-        "cursor": cursor(light),
-        "epoch": epochs.signed(session, study, light["epoch"], site),
-        "plan": active.plan if active else None,
-        "roster": active.roster if active else None,
-    }
-
-
-_NOTHING: dict[str, Any] = {
-    "contributed": False,
-    "ballot": None,
-    "voted": False,
-    "votes": 0,
-    "openers": [],
-    "opened": False,
-    "answers": 0,
-    "derived": False,
+_COUNTS: Final = ("votes", "answers")
+_NOTHING: Final[dict[str, Any]] = {"ballot": None, "openers": [], "answers": 0}
+#: Who did what in an attempt.
+_DONE: Final = {
+    "contributed": Contribution.site_id,
+    "voted": Vote.site_id,
+    "opened": Opening.site_id,
+    "derived": Outcome.site_id,
 }
 
 
-def _of_attempt(session: Session, row: Round, site: UUID) -> dict[str, Any]:
-    contribution = session.get(Contribution, (row.id, site))
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _sites(session: Session, column: InstrumentedAttribute[UUID], active: Round | None) -> Iterable[UUID]:
+    if active is None:
+        return ()
+    table = column.class_
+    query = select(column).where(table.round_id == active.id)
+    return session.scalars(query.where(table.completed.is_not(None)) if table is Contribution else query)
+
+
+def _of_attempt(session: Session, row: Round) -> dict[str, Any]:
     return {
-        "contributed": contribution is not None and contribution.completed is not None,
         "ballot": row.ballot_digest if row.opened is not None else None,
-        "voted": session.get(Vote, (row.id, site)) is not None,
-        "votes": session.scalar(select(func.count()).select_from(Vote).where(Vote.round_id == row.id)) or 0,
         "openers": _openers(row),
-        "opened": session.get(Opening, (row.id, site)) is not None,
         "answers": _answers(session, row),
-        "derived": session.get(Outcome, (row.id, site)) is not None,
     }
 
 

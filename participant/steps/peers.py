@@ -23,14 +23,18 @@ from participant.steps.desk import Approved, Desk
 _AT_ONCE: Final = 100  # peers in a line of the ledger
 
 
-def tend_peers(desk: Desk) -> Roster | None:
+def tend_peers(desk: Desk, listed: str | None = None) -> Roster | None:
     """Look at the study's members; returns those that this site approved, itself included.
 
     Members that left and still count are approved with them: what they signed is summed again.
     None before it joined, and where the list has other keys under its name: what is sealed to those is not for it.
+
+    Args:
+        listed: digest of their roster, where the coordinator told it: the one seen last is not asked for again.
     """
-    site = desk.site
-    roster = site.client.roster(desk.study.id, desk.known)
+    site, roster = desk.site, desk.known
+    if roster is None or roster.digest != listed:
+        roster = site.client.roster(desk.study.id, roster)
     try:
         _check_own(desk, roster)
     except (Refused, CryptoError) as error:

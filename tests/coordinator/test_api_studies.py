@@ -140,7 +140,7 @@ class TestWaiting:
 
         def read_and_then_pause(name, look):
             found = read(name, look)
-            if name == "task" and not looks.append(name) and len(looks) == 3:
+            if name == "survey" and not looks.append(name) and len(looks) == 3:
                 world.services.store.run(
                     "pause", lambda s: setattr(s.get_one(Study, world.study_id), "state", "paused")
                 )
@@ -149,7 +149,7 @@ class TestWaiting:
         world.services.store.read = read_and_then_pause
         answer = site.ok("GET", f"{world.study}/task?cursor={cursor}&wait=25").json()
         assert answer["study_state"] == "paused"
-        assert len(looks) == 4
+        assert len(looks) in (4, 5)  # whoever hears of news looks once more if it waited its turn meanwhile
 
     def test_without_news_the_same_task_comes_at_the_end(self, world) -> None:
         world.begin()

@@ -249,3 +249,15 @@ def test_the_disk(world, told) -> None:
     world.app.state.housekeeper.tidy()
     assert told("pleura_blob_bytes", kind="parts") > 0
     assert told("pleura_blob_files", kind="models") == 1
+
+
+def test_waiting_for_news_is_no_slow_answer(world, told) -> None:
+    """Else every alert on slow answers would sound for agents that have nothing to do."""
+    world.begin()
+    one = world.sites[0]
+    one.contribute()
+    cursor = one.task()["cursor"]
+    before = told("pleura_request_seconds_sum", route="/v1/studies/{study}/task")
+    one.ok("GET", f"{world.study}/task?cursor={cursor}&wait=2")
+    taken = told("pleura_request_seconds_sum", route="/v1/studies/{study}/task") - before
+    assert taken < 1.8

@@ -249,3 +249,18 @@ def test_an_index_is_given_once_a_study(store: Store) -> None:
     store.run("join", lambda s: s.add(Membership(study_id=study.id, site_id=UUID(int=1), index=1, joined=1.0)))
     with pytest.raises(IntegrityError):
         store.run("join", lambda s: s.add(Membership(study_id=study.id, site_id=UUID(int=2), index=1, joined=1.0)))
+
+
+def test_a_transaction_waits_for_the_disk_and_a_note_does_not(new_database) -> None:
+    store = Store(new_database())
+    sqlite = store.engine.dialect.name == "sqlite"
+    asked = text("PRAGMA synchronous" if sqlite else "SHOW synchronous_commit")
+
+    def durability(session) -> object:
+        return session.scalar(asked)
+
+    waits = store.run("change", durability)
+    assert store.note("note", durability) == (1 if sqlite else "off")
+    assert store.run("change", durability) == waits
+    assert waits != store.note("note", durability)
+    store.close()

@@ -68,3 +68,27 @@ def test_who_is_approved_while_the_coordinator_is_told_is_in_the_next_look(tmp_p
     record.close()
     assert [len(roster.members) for roster in found if roster is not None] == [2, 3]
     assert sent == [{str(members[1].site)}, {str(members[1].site), str(members[2].site)}]
+
+
+def test_members_that_are_known_are_not_asked_for_again(tmp_path: Path) -> None:
+    """The coordinator says whose list is the latest with every task; hundreds of agents ask for tasks all the time."""
+    study, own = UUID(int=9), Identity.generate()
+    keys = {"signing_key": own.public.signing_key.hex(), "hpke_key": own.public.hpke_key.hex()}
+    member = Member(site=UUID(int=1), name="hospital-1", index=1, **keys)
+    roster, asked = Roster(study=study, members=(member,)), []
+
+    def listed(*_: object) -> Roster:
+        asked.append(1)
+        return roster
+
+    record = Record(tmp_path / "record.sqlite", fresh=True)
+    client = SimpleNamespace(roster=listed, approve=lambda signed: None)
+    site = SimpleNamespace(
+        me=member.site, identity=own, record=record, client=client, policy=SimpleNamespace(peers="ask")
+    )
+    desk = SimpleNamespace(site=site, study=SimpleNamespace(id=study, name="tiny", carries=False))
+    desk.approved, desk.sent_approval, desk.known, desk.say_once = None, None, roster, lambda *_: None
+    for digest, times in ((roster.digest, 0), ("0" * 64, 1), (None, 2)):
+        assert tend_peers(cast(Desk, desk), digest) == roster
+        assert len(asked) == times
+    record.close()
