@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FUZZ_CASES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pictures test test-fast lint nightly nightly-tests results bench fuzz mutants api-docs lock clean
+.PHONY: help demo pictures test test-fast lint nightly nightly-tests results bench fuzz mutants wheelhouse api-docs lock clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,10 +21,11 @@ $(STAMP): pyproject.toml requirements.lock
 demo: $(STAMP)  ## three hospitals train one CT model together, over HTTP, encrypted
 	$(BIN)/pleura-simulate demo
 
-pictures: $(STAMP)  ## every page of a demo's coordinator photographed, in runs/pictures; two of them are the README's
+pictures: $(STAMP)  ## every page of a demo's coordinator and of an agent photographed, in runs/pictures; docs has a few
 	rm -rf runs/pictures
 	$(BIN)/pleura-simulate demo --out runs/pictures/demo
 	$(BIN)/python tests/browser/screenshots.py --data-dir runs/pictures/demo/coordinator --out runs/pictures --docs docs/pictures
+	$(BIN)/python tests/browser/local_page_pictures.py --home runs/pictures/demo/sites/site-1 --scans runs/pictures/demo/hospitals/site-2/bacterial --out runs/pictures --docs docs/pictures
 
 test: $(STAMP)  ## the whole suite, real data included where it is there
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -77,6 +78,23 @@ fuzz: $(STAMP)  ## every byte format that crosses the wire, spoilt in FUZZ_CASES
 
 mutants: $(STAMP) .bench/mutants/bin/cosmic-ray  ## change the opening checks and their kin, and see whether tests notice (docs/mutants.md)
 	$(BIN)/python tests/mutants/run.py $(MUTANTS)
+
+# TORCH_BUILD and TORCH_INDEX as in docker/participant.Dockerfile; without them, the build of torch that pip finds.
+WHEELHOUSE := dist/wheelhouse
+MADE_FOR := import platform, sys; print("%d.%d" % sys.version_info[:2], platform.system(), platform.machine())
+
+wheelhouse: $(STAMP)  ## the agent and all that it needs, for hospitals without internet, in dist/wheelhouse
+	rm -rf $(WHEELHOUSE)
+	mkdir -p $(WHEELHOUSE)/wheels
+	cp requirements.lock deploy/wheelhouse/README.md deploy/wheelhouse/install.sh $(WHEELHOUSE)
+	$(BIN)/python -c '$(MADE_FOR)' > $(WHEELHOUSE)/MADE_FOR
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(WHEELHOUSE)/wheels .
+	grep -E '^(torch|torchvision)==' requirements.lock | sed 's/$$/$(TORCH_BUILD:%=+%)/' > $(WHEELHOUSE)/torch.txt
+	$(BIN)/python -m pip wheel --disable-pip-version-check --wheel-dir $(WHEELHOUSE)/wheels -c requirements.lock \
+	  $(TORCH_INDEX:%=--extra-index-url %) -r $(WHEELHOUSE)/torch.txt "$$(ls $(WHEELHOUSE)/wheels/pleura-*.whl)[participant]"
+	rm $(WHEELHOUSE)/torch.txt
+	cd $(WHEELHOUSE) && sha256sum README.md MADE_FOR requirements.lock install.sh wheels/* > SHA256SUMS
+	@du -sh $(WHEELHOUSE) && sha256sum $(WHEELHOUSE)/SHA256SUMS
 
 api-docs: $(STAMP)  ## docs/api.md anew, from the OpenAPI document and the table of problems
 	$(BIN)/python -m coordinator.api.reference > docs/api.md.new && mv docs/api.md.new docs/api.md

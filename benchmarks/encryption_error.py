@@ -50,7 +50,7 @@ from models.first_model import first_model
 from models.recipe import Recipe, available, load_recipe
 from participant.case_data import CaseData, Cases
 from participant.terms import RoundTerms
-from participant.training import Trainer
+from participant.training import Machine, Trainer
 
 LIMIT: Final = 1e-6  # of a bound, at this mean weight and above
 LIMIT_WEIGHT: Final = 0.25
@@ -118,7 +118,8 @@ class Site:
     def __init__(self, number: int, recipe: Recipe, layout: Layout, folder: Path) -> None:
         self.id, self.number, self.identity, self.layout = UUID(int=number + 1), number, Identity.generate(), layout
         cases = Drawn(recipe, number)
-        self._trainer = Trainer(recipe, CaseData(cases, cases, cases), folder / str(number), number, threads=1)
+        own, machine = CaseData(cases, cases, cases), Machine(threads=1)
+        self._trainer = Trainer(recipe, own, folder / str(number), number, machine=machine)
         self.residual = np.zeros(layout.size, np.float32)
 
     @property

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coordinator.api.values import Study
+from coordinator.api.values import PrivacyPromise, Study
 from coordinator.metrics import BY_CLASS, class_names, in_words
 from coordinator.store import tables
 from coordinator.store.comparing import Comparison, RoundFigures
@@ -55,6 +55,11 @@ def print_study(row: tables.Study, as_json: bool) -> None:
         f"{row.vote_seconds} s for votes and {row.open_seconds} s for the opening{expected}"
     )
     out.print(f"{row.scheme}: {SCHEMES[row.scheme].trust}", markup=False)
+    if (promise := PrivacyPromise.of(row)) is not None:
+        out.print(
+            f"differential privacy of whole sites: updates of length {promise.clip:g} at most, noise of deviation "
+            f"{promise.deviation:.3g} in a sum; epsilon {promise.epsilon:.2f} over all rounds, delta {promise.delta:g}"
+        )
     if row.minimum_contributors < DEFAULT_MINIMUM_CONTRIBUTORS:
         out.print(
             f"Sums of {row.minimum_contributors} contributors are opened: where two contribute, each can subtract its "

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coordinator.errors import RequestInvalid
+from crypto.privacy import Privacy
 
 _Share = Annotated[float, Field(ge=0, lt=1)]
 _Positive = Annotated[float, Field(gt=0)]
@@ -58,6 +59,7 @@ class Terms(_Part):
 
     federation: _Federation = _Federation()
     training: _Training = _Training()
+    privacy: Privacy | None = None
 
     @classmethod
     def of(cls, recipe: dict[str, Any]) -> Self:

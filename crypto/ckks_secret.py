@@ -8,7 +8,6 @@ from typing import NoReturn, Self
 import numpy as np
 import tenseal as ts
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from crypto.ckks_public import (
     SCALE,
@@ -21,7 +20,7 @@ from crypto.ckks_public import (
 from crypto.errors import Malformed, OpeningRefused
 from crypto.lwe import check_secret_sum
 from crypto.parameters import CKKS_DEGREE, CKKS_MODULI, CKKS_OPENING_NOISE, CKKS_ROUNDING
-from crypto.sampling import fresh_key, keystream
+from crypto.sampling import fresh_key, normal
 
 
 class SecretContext:
@@ -130,7 +129,4 @@ class SecretContext:
 
 def opening_noise(count: int) -> NDArray[np.float64]:
     """Gaussian samples of deviation 2^-20 from the operating system's randomness, float64 [count]."""
-    words = keystream(fresh_key(), 0, 8 * count).view("<u8")
-    uniform = ((words >> 11) + 0.5) * 2.0**-53
-    noise: NDArray[np.float64] = ndtri(uniform) * CKKS_OPENING_NOISE
-    return noise
+    return normal(fresh_key(), 0, count) * CKKS_OPENING_NOISE

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -224,6 +225,8 @@ def _write_private(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    if sys.platform == "win32":  # where a folder cannot be opened
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -235,7 +238,7 @@ def _read_private(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
+            if mode & 0o077 and sys.platform != "win32":  # where the mode does not say who may read
                 raise PermissionError(
                     f"{path} holds this site's private keys, and others on this machine can read it "
                     f"(mode {mode:04o}). Run: chmod 600 {path}"

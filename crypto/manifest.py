@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from crypto.parameters import K_LIMIT, SHARE_PRIME, N
-from crypto.wire import Digest, Message, Signed, SiteId
+from crypto.wire import Digest, Message, Signed, SiteId, StudyId
 
 
 class Manifest(Message):
@@ -92,6 +92,10 @@ class ShareRefusal(Message):
 Answer: TypeAlias = Opening | BodyOpening | ShareOpening  # to a ballot, by scheme
 
 
+_Code = Annotated[str, Field(pattern=r"^[a-z-]+$", max_length=40)]
+_Words = Annotated[str, Field(min_length=1, max_length=500)]
+
+
 class Refusal(Message):
     """A site's no, in words that both operators read. `about` is the digest of the plan or ballot refused."""
 
@@ -100,8 +104,19 @@ class Refusal(Message):
     site: SiteId
     step: Literal["plan", "ballot", "opening"]
     about: Digest
-    code: Annotated[str, Field(pattern=r"^[a-z-]+$", max_length=40)]
-    words: Annotated[str, Field(min_length=1, max_length=500)]
+    code: _Code
+    words: _Words
+
+
+class StudyRefusal(Message):
+    """A site's no to a whole study, which it does not join, or follows no more: what its policy has against it."""
+
+    kind_name: ClassVar[str] = "study-refusal"
+
+    study: StudyId
+    site: SiteId
+    code: _Code
+    words: _Words
 
 
 class Ballot(Message):

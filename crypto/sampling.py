@@ -1,18 +1,21 @@
-"""Numbers from AES-256 in counter mode: the public polynomials, secrets and errors (protocol, section 3)."""
+"""Numbers from AES-256 in counter mode: public polynomials, secrets, errors (protocol, section 3), Gaussian noise."""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
+from typing import Final
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from crypto.parameters import N
 from crypto.randomness import random_bytes
 
 KEY_BYTES = 32
+NORMAL_LIMIT: Final = 8.3  # no sample of `normal` is farther out: the smallest probability it inverts is 2^-53
 _BLOCK = 16  # bytes of one AES block, and of one step of the counter
 _PUBLIC_LABEL = b"pleura/lwe/v1/public\x00"
 _SAMPLES = 1 << 16  # samples drawn at a time: 512 KiB of keystream stay in the core's cache
@@ -65,4 +68,18 @@ def binomial(key: bytes, start: int, count: int) -> NDArray[np.int32]:
         words = keystream(key, 8 * (start + done), 8 * block.size).view("<u4")
         ones = np.bitwise_count(words)
         np.subtract(ones[0::2], ones[1::2], out=block, dtype=np.int32)
+    return samples
+
+
+def normal(key: bytes, start: int, count: int) -> NDArray[np.float64]:
+    """Standard normal samples start, start + 1, ... under `key`, float64 [count], none beyond `NORMAL_LIMIT`.
+
+    Each is the quantile at a uniform number of 52 bits, so that the keystream decides it alone; with 53 the largest
+    number would be rounded to 1, whose quantile is infinite.
+
+    Raises:
+        ValueError: as for `binomial`.
+    """
+    words = keystream(key, 8 * start, 8 * count).view("<u8")
+    samples: NDArray[np.float64] = ndtri(((words >> 12) + 0.5) * 2.0**-52)
     return samples

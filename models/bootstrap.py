@@ -68,6 +68,14 @@ def specificity_of(name: int) -> Figure:
     return figure
 
 
+def confusion_of(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
+    """Cases [C, C]: rows are the truth, columns the likeliest class."""
+    classes = probabilities.shape[1]
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
+    return counts
+
+
 def bootstrap(
     figure: Figure,
     models: Probabilities,

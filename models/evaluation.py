@@ -14,6 +14,8 @@ from crypto.parameters import COUNT_LIMIT, LOSS_UNIT
 # isort: split
 from torchmetrics.functional.classification import binary_auroc, multiclass_stat_scores
 
+from models.bootstrap import confusion_of
+from models.calibration import losses
 from models.pooled import score_edges
 from models.statistics import log_odds
 
@@ -21,8 +23,6 @@ __all__ = ["Metrics", "counts_of", "metrics_of"]
 
 Probabilities = NDArray[np.floating]
 Labels = NDArray[np.integer]
-
-SMALLEST_PROBABILITY = 1e-7  # bounds a single case's loss at 16.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,8 @@ def counts_of(probabilities: Probabilities, labels: Labels, bins: int) -> list[i
     classes = probabilities.shape[1]
     if len(labels) >= COUNT_LIMIT:
         raise ValueError(f"{len(labels)} cases are more than a count can carry ({COUNT_LIMIT - 1})")
-    loss = min(round(LOSS_UNIT * _losses(probabilities, labels).sum()), COUNT_LIMIT - 1)
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+    loss = min(round(LOSS_UNIT * losses(probabilities, labels).sum()), COUNT_LIMIT - 1)
+    confusion = confusion_of(probabilities, labels)
     scores = np.zeros((classes, 2, bins), np.int64)
     edges = score_edges(classes, bins)[1:-1]
     for name in range(classes):
@@ -82,7 +81,7 @@ def metrics_of(probabilities: Probabilities, labels: Labels) -> Metrics:
     defined = [area for area in auc if area is not None]
     return Metrics(
         cases=len(labels),
-        loss=float(_losses(probabilities, labels).mean()),
+        loss=float(losses(probabilities, labels).mean()),
         accuracy=sum(tp for tp, *_ in tallies) / len(labels),
         macro_auc=sum(defined) / len(defined) if defined else None,
         auc=auc,
@@ -101,11 +100,6 @@ def _auc(scores: NDArray[np.float64], positive: torch.Tensor) -> float | None:
 
 def _share(right: int, wrong: int) -> float | None:
     return right / (right + wrong) if right + wrong else None
-
-
-def _losses(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:
-    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return -np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1))
 
 
 def _check(probabilities: Probabilities, labels: Labels) -> None:

@@ -84,8 +84,14 @@ def study_layout(model: nn.Module, recipe: Recipe) -> Layout:
         LayoutMismatch: as `layout_of`.
     """
     network = recipe.network
-    counts = count_fields(len(network.classes), recipe.evaluation.bins)
+    counts = recipe_counts(recipe)
     return layout_of(model, network.frozen, counts, local=network.local, scaffold=recipe.federation.scaffold)
+
+
+def recipe_counts(recipe: Recipe) -> tuple[CountField, ...]:
+    """What the sites count in the recipe's studies; nothing where it wants no figures."""
+    evaluation = recipe.evaluation
+    return count_fields(len(recipe.network.classes), evaluation.bins) if evaluation.metrics == "pooled" else ()
 
 
 def controls(layout: Layout) -> Iterator[tuple[str, slice]]:

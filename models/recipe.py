@@ -12,12 +12,22 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pydantic import PrivateAttr, ValidationError
+from pydantic import PrivateAttr, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from crypto.canonical import digest
 from models.recipe_contradictions import contradictions
 from models.recipe_problems import Problem, RecipeError, keys_of, nearest, problems_of, unknown
-from models.recipe_sections import Evaluation, Federation, Input, Network, Preprocessing, Section, Text, Training
+from models.recipe_sections import (
+    Evaluation,
+    Federation,
+    Input,
+    Network,
+    Preprocessing,
+    Privacy,
+    Section,
+    Text,
+    Training,
+)
 
 _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "network": Network,
@@ -25,6 +35,8 @@ _SECTIONS: Final[Mapping[str, type[Section]]] = {
     "preprocessing": Preprocessing,
     "training": Training,
     "federation": Federation,
+    "evaluation": Evaluation,
+    "privacy": Privacy,
 }
 
 
@@ -40,12 +52,19 @@ class Recipe(Section):
     training: Training
     federation: Federation
     evaluation: Evaluation = Evaluation()
+    privacy: Privacy | None = None
     _file: str = PrivateAttr("recipe")
 
     @property
     def file(self) -> str:
         """Where it was read from, for messages; no part of its value."""
         return self._file
+
+    @model_serializer(mode="wrap")
+    def _without_what_says_nothing(self, plainly: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A recipe of before there was the section keeps its digest."""
+        plain: dict[str, Any] = plainly(self)
+        return {name: value for name, value in plain.items() if (name, value) != ("privacy", None)}
 
     @property
     def digest(self) -> str:
@@ -82,7 +101,7 @@ class Recipe(Section):
             *sections, last = key.split(".")
             place = value
             for section in sections:
-                place[section] = place[section] or {}
+                place[section] = place.get(section) or {}
                 place = place[section]
             place[last] = change
         return self.from_json(value, self.file)
@@ -141,7 +160,7 @@ def _sections(value: Any) -> dict[str, Section]:
     sound: dict[str, Section] = {}
     for name, section in _SECTIONS.items():
         try:
-            sound[name] = section.model_validate_json(_dumped(value[name]))
-        except (ValidationError, LookupError, TypeError):
+            sound[name] = section.model_validate_json(_dumped(value.get(name, {})))
+        except (ValidationError, AttributeError):
             continue
     return sound

@@ -6,7 +6,18 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from models.recipe_problems import Problem
-from models.recipe_sections import CtSampling, Federation, Input, Network, Preprocessing, Section, Training
+from models.recipe_sections import (
+    CtSampling,
+    DpSgd,
+    Evaluation,
+    Federation,
+    Input,
+    Network,
+    Preprocessing,
+    Privacy,
+    Section,
+    Training,
+)
 
 SMALLEST_DYNAMIC_N_MAX = 4  # a dynamic weight may be a quarter, and weights are whole multiples of 1 / n_max
 
@@ -19,12 +30,30 @@ def contradictions(sections: Mapping[str, Section]) -> Iterator[Problem]:
         case {"input": Input() as given, "preprocessing": Preprocessing() as preprocessing}:
             yield from _modality(given, preprocessing)
     match sections:
+        case {"training": Training(dp_sgd=DpSgd()), "preprocessing": Preprocessing(statistics="site")}:
+            what = "a site's own mean and deviation are made of its cases, which training.dp_sgd does not cover"
+            yield Problem("preprocessing.statistics", what, 'write "recipe", or leave out training.dp_sgd')
+    match sections:
         case {"training": Training() as training, "network": Network(classes=classes)}:
             yield from _class_weights(training, len(classes))
     match sections:
         case {"training": Training() as training, "federation": Federation() as federation}:
             yield from _pace(training, federation)
             yield from _scaffold(training, federation)
+    match sections:
+        case {"evaluation": Evaluation(metrics="none"), "training": Training() as training}:
+            yield from _unmeasured(training)
+    match sections:
+        case {"evaluation": Evaluation(metrics="none"), "federation": Federation(weighting="dynamic")}:
+            what = "dynamic weights go by the validation loss, and evaluation.metrics is none"
+            yield Problem("federation.weighting", what, 'write "equal" or "samples"')
+    match sections:
+        case {"privacy": Privacy(), "federation": Federation() as federation}:
+            yield from _private(federation)
+    match sections:
+        case {"privacy": Privacy(), "evaluation": Evaluation(metrics="pooled")}:
+            what = "pooled counts carry no noise, and would tell of a site's patients what the noise hides"
+            yield Problem("evaluation.metrics", what, 'write "none", or leave out privacy')
 
 
 def _alone(section: Section) -> Iterator[Problem]:
@@ -86,6 +115,18 @@ def _training(training: Training) -> Iterator[Problem]:
     if training.schedule != "plateau" and training.plateau is not None:
         fix = 'leave it out, or write schedule = "plateau"'
         yield Problem("training.plateau", f"the schedule is {training.schedule}", fix)
+    if training.dp_sgd is not None:
+        yield from _dp_sgd(training)
+
+
+def _dp_sgd(training: Training) -> Iterator[Problem]:
+    """What of a training would go by the private cases without noise."""
+    if training.class_weights == "balanced":
+        what = "balanced weights are made of the numbers of cases, which dp_sgd does not cover"
+        yield Problem("training.class_weights", what, "give each class its weight, or leave it out")
+    if training.precision == "bf16":
+        what = "dp_sgd clips gradients of float32"
+        yield Problem("training.precision", what, 'write "32" or "auto"')
 
 
 def _class_weights(training: Training, classes: int) -> Iterator[Problem]:
@@ -132,3 +173,26 @@ def _scaffold(training: Training, federation: Federation) -> Iterator[Problem]:
     if federation.server.optimizer != "average" or federation.server.lr != 1:
         what = "the control variates travel with the model, and are averaged"
         yield Problem("federation.server", what, "leave it out")
+
+
+def _unmeasured(training: Training) -> Iterator[Problem]:
+    """What goes by the pooled validation loss, where there is none."""
+    if training.schedule == "plateau":
+        what = "a plateau goes by the pooled validation loss, and evaluation.metrics is none"
+        yield Problem("training.schedule", what, 'write "constant" or "cosine"')
+    if training.early_stopping is not None:
+        what = "it goes by the pooled validation loss, and evaluation.metrics is none"
+        yield Problem("training.early_stopping", what, "leave it out")
+
+
+def _private(federation: Federation) -> Iterator[Problem]:
+    """The promise is of a sum of updates as long as `privacy.clip` at most, with fresh noise in each."""
+    if federation.weighting != "equal":
+        what = "weights are made of a site's patients, and their sum is opened without noise"
+        yield Problem("federation.weighting", what, 'write "equal", or leave out privacy')
+    if federation.scaffold:
+        what = "control variates travel with the update, would share its clip, and would no longer fit the sites' own"
+        yield Problem("federation.scaffold", what, "do not use both")
+    if federation.carry:
+        what = "a carried contribution is summed again and again with the same noise in it"
+        yield Problem("federation.carry", what, "do not use both")

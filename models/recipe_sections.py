@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import PydanticCustomError
 
+from crypto import privacy
 from crypto.parameters import COUNT_LIMIT, DEFAULT_MINIMUM_CONTRIBUTORS, K_LIMIT
 
 
@@ -121,6 +122,15 @@ class EarlyStopping(Section):
     patience: Whole
 
 
+class DpSgd(Section):
+    """Example-level differential privacy (Abadi et al. 2016): each case's gradient is at most `max_grad_norm` long, and
+    noise of `noise_multiplier` times that is added to their sum. delta: what epsilon is told for."""
+
+    max_grad_norm: Positive
+    noise_multiplier: Annotated[float, Field(ge=0.1)]
+    delta: Annotated[float, Field(gt=0, le=0.01)]
+
+
 class Training(Section):
     """One site's part of a round. `local_steps`, where given, replaces `local_epochs`.
 
@@ -143,6 +153,13 @@ class Training(Section):
     class_weights: Literal["balanced", "none"] | tuple[NotNegative, ...] = "none"
     precision: Literal["auto", "32", "bf16"] = "auto"
     augmentation: Augmentation = Augmentation()
+    dp_sgd: DpSgd | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_says_nothing(self, plainly: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A recipe of before there was the section keeps its digest."""
+        plain: dict[str, Any] = plainly(self)
+        return {name: value for name, value in plain.items() if (name, value) != ("dp_sgd", None)}
 
 
 class Server(Section):
@@ -179,8 +196,24 @@ class Federation(Section):
 
 
 class Evaluation(Section):
-    """bins: of the score histograms that are pooled for AUC and ROC curves. folds: parts of a k-fold validation, for
-    which a simulation trains as many times; absent, there is one fixed split."""
+    """What the sites count on their validation cases.
+
+    bins: of the score histograms that are pooled for AUC and ROC curves. folds: parts of a k-fold validation, for which
+    a simulation trains as many times; absent, there is one fixed split. metrics: "none" where nothing is counted, so
+    that a study has no figures.
+    """
 
     bins: int = Field(default=1024, ge=2, le=1024)
     folds: Annotated[int, Field(ge=2)] | None = None
+    metrics: Literal["pooled", "none"] = "pooled"
+
+    @model_serializer(mode="wrap")
+    def _without_what_says_nothing(self, plainly: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A recipe of before there was the key keeps its digest."""
+        plain: dict[str, Any] = plainly(self)
+        return {name: value for name, value in plain.items() if (name, value) != ("metrics", "pooled")}
+
+
+class Privacy(privacy.Privacy, Section):
+    """Differential privacy of whole sites: `clip` is the longest update, `noise_multiplier` the deviation of the noise
+    in a sum in units of that, `delta` what epsilon is told for."""

@@ -62,8 +62,8 @@ def build(recipe: Recipe, pretrained: Path | None = None, folder: Path | None = 
         folder: of a site's own files: checkpoints, and the Python files that `network.file` names.
 
     Raises:
-        RecipeError: no such network, options that it does not have, a size that it does not take, or a file that is
-            missing, is another one, or does not fit.
+        RecipeError: no such network, options that it does not have, a size that it does not take, a file that is
+            missing, is another one, or does not fit, or layers that `training.dp_sgd` cannot do with.
     """
     builder = _builder(recipe, folder)
     network = _made(recipe, builder)
@@ -79,7 +79,23 @@ def build(recipe: Recipe, pretrained: Path | None = None, folder: Path | None = 
         _load(recipe, network, pretrained, folder)
     elif recipe.network.frozen:
         _draw_frozen(recipe, network, builder)
+    if recipe.training.dp_sgd is not None:
+        _check_private(recipe, network)
     return network
+
+
+def _check_private(recipe: Recipe, network: nn.Module) -> None:
+    from models.private_networks import refused_layers  # Opacus: most recipes do without
+
+    if refused := refused_layers(network):
+        shown = ", ".join(refused[:8]) + (f" and {len(refused) - 8} more" if len(refused) > 8 else "")
+        what = f"{recipe.network.name} has layers that mix the cases of a batch: {shown}"
+        fix = (
+            "freeze them (network.frozen), so that they use the statistics they have; or take a network without batch "
+            "norm. Opacus' ModuleValidator.fix puts group norm in its place, which is another network than the "
+            "published one: see docs/training.md for how to make it a network of your own"
+        )
+        raise _refused(recipe, "training.dp_sgd", what, fix)
 
 
 def _made(recipe: Recipe, builder: Builder) -> nn.Module:

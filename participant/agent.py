@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -18,6 +17,7 @@ from crypto.plan import Plan, Roster
 from participant.client import LONGEST_WAIT
 from participant.documents import Task
 from participant.job import Job
+from participant.locks import lock
 from participant.policy import Refused
 from participant.session import Patience, Problem, Unreachable
 from participant.steps.ballots import tend_ballot
@@ -25,11 +25,13 @@ from participant.steps.contribute import accept, contribute
 from participant.steps.desk import Desk, Site, code_of
 from participant.steps.endings import tend_endings
 from participant.steps.epochs import drop_keys, drop_old_keys, tend_key
+from participant.steps.hours import may_train
 from participant.steps.members import Outcomes
 from participant.steps.membership import OVER, join
 from participant.steps.peers import tend_peers
 from participant.steps.sealed_models import SealedModels
 from participant.steps.spot_checks import check_base, tend_spot_checks
+from participant.updates import UpdateNotice
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +127,7 @@ class StudyLoop:
         """Have a contribution in the making exactly while the plan wants one of this site."""
         site = self.desk.site
         wanted = site.me in plan.expected and not task.contributed and plan.digest not in self._done
+        wanted = wanted and may_train(self.desk, plan)
         self._call_off(plan.digest if wanted else None)
         if not wanted or self._job is not None:
             return
@@ -159,6 +162,7 @@ class Agent:
         self._stop = threading.Event()
         self._loops: dict[UUID, StudyLoop] = {}
         self._threads: list[threading.Thread] = []
+        self._updates = UpdateNotice()
 
     def stop(self) -> None:
         self._stop.set()
@@ -177,6 +181,7 @@ class Agent:
         log.info("site %s runs; its words are %s", site.me, site.identity.public.words)
         try:
             while True:
+                self._updates.look(site.client)
                 for loop in self._new_loops(site, inline=until == "once"):
                     self._once(loop) if until == "once" else self._start(loop)
                 if until == "once" or self._rest(until):
@@ -248,18 +253,18 @@ class Agent:
 
 
 @contextmanager
-def only_one(lock: Path) -> Iterator[None]:
+def only_one(file: Path) -> Iterator[None]:
     """Hold the home folder: two agents on it would contribute twice.
 
     Raises:
         Refused: another agent runs on it.
     """
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor, wait=False)
         except BlockingIOError:
-            raise Refused("already-running", f"an agent already runs on {lock.parent}") from None
+            raise Refused("already-running", f"an agent already runs on {file.parent}") from None
         yield
     finally:
         os.close(descriptor)

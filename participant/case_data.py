@@ -6,16 +6,20 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
+from torch.utils.data import BatchSampler, Dataset, RandomSampler
 
 from models.recipe import Recipe
+from participant.data.ahead import ahead
 from participant.data.augmentation import Augmentation
+from participant.data.cache_folder import DEFAULT_LIMIT, CacheFolder
 from participant.data.cases import SPLITS, Case, Split, find_cases
 from participant.data.dataset import CaseDataset
 from participant.data.errors import DataProblems
@@ -77,11 +81,21 @@ class CaseData:
     test: Cases
 
     @classmethod
-    def read(cls, recipe: Recipe, root: Path, cache_dir: Path, seed: int, fold: int | None = None) -> CaseData:
+    def read(
+        cls,
+        recipe: Recipe,
+        root: Path,
+        cache_dir: Path,
+        seed: int,
+        fold: int | None = None,
+        *,
+        cache_limit: int = DEFAULT_LIMIT,
+    ) -> CaseData:
         """Find, split and prepare the cases under `root`; what a person should know though training goes on is logged.
 
         Args:
             fold: which of the recipe's `evaluation.folds` parts validates, counted from 0; None for the fixed split.
+            cache_limit: bytes that prepared cases may take in `cache_dir`.
 
         Raises:
             DataProblems: with everything that is wrong.
@@ -91,11 +105,11 @@ class CaseData:
         for warning in found.warnings:
             log.warning("%s: %s", root, warning)
         split = _split(recipe, found.cases, str(seed), fold)
-        settings = _settings(recipe)
+        settings = input_settings(recipe)
         augmentation = Augmentation(**recipe.training.augmentation.model_dump())
+        cache = CacheFolder(cache_dir / "cases", cache_limit)
         made = {
-            name: CaseDataset(split[name], settings, cache_dir / "cases", augmentation=augmentation, seed=seed)
-            for name in SPLITS
+            name: CaseDataset(split[name], settings, cache, augmentation=augmentation, seed=seed) for name in SPLITS
         }
         _prepare(root, list(made.values()))
         if recipe.preprocessing.statistics == "site" and len(made["train"]):
@@ -123,8 +137,14 @@ def steps_per_epoch(cases: int, batch: int) -> int:
     return max(1, (cases + batch - 1 - (cases % batch == 1)) // batch)
 
 
-def batches(cases: Cases, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    cases: Cases, batch: int, seed: int, *, skip: int = 0, share: tuple[int, int] = (0, 1)
+) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch's inputs [n, channels, *size] and labels [n], in an order that the seed decides.
+
+    Args:
+        skip: batches at its start that are left out, unread.
+        share: (k, n) for the k-th of n devices, counted from 0: every n-th case of each batch, from the k-th on.
 
     Raises:
         DataProblems: there are no cases.
@@ -132,9 +152,17 @@ def batches(cases: Cases, batch: int, seed: int) -> Iterator[tuple[Tensor, Tenso
     if not len(cases):
         raise DataProblems(Path("training cases"), ["there are none, and a site without any cannot train; add some"])
     cases.set_epoch(seed)
+    torch.empty((), dtype=torch.int64).random_()  # as torch's DataLoader: dropout draws on as it always did
     order = RandomSampler(cases, generator=torch.Generator().manual_seed(seed))
     lone = len(cases) % batch == 1 and len(cases) > 1
-    yield from DataLoader(cases, batch_sampler=BatchSampler(order, batch, drop_last=lone))
+    chosen = islice(BatchSampler(order, batch, drop_last=lone), skip, None)
+    device, devices = share
+    yield from ahead(partial(_collated, cases, each[device::devices]) for each in chosen)
+
+
+def _collated(cases: Cases, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+    inputs, labels = zip(*(cases[place] for place in places), strict=True)
+    return torch.stack(inputs), torch.tensor(labels)
 
 
 def _joined(splits: Sequence[Cases]) -> Cases:
@@ -150,7 +178,8 @@ def _split(recipe: Recipe, cases: Sequence[Case], salt: str, fold: int | None) -
     return fold_cases(cases, salt, recipe.evaluation.folds, fold)
 
 
-def _settings(recipe: Recipe) -> Settings:
+def input_settings(recipe: Recipe) -> Settings:
+    """How cases are prepared for this network. With `statistics = "site"` mean and std are still the recipe's here."""
     given = recipe.preprocessing
     if given.ct is None:
         height, width = recipe.input.size

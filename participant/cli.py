@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import tomllib
@@ -12,14 +11,22 @@ from typing import Annotated, Any, Literal
 import typer
 
 from crypto.identity import Identity
-from participant import logs, setup
+from participant import logs, setup, standing, updates
 from participant.agent import Agent, Until, only_one
+from participant.check_command import check_data
+from participant.diagnose_command import diagnose
+from participant.doctor_command import doctor
 from participant.evaluate_command import evaluate
+from participant.export_command import export
+from participant.import_commands import app as import_app
 from participant.ledger import Ledger
+from participant.ledger_commands import app as ledger_app
 from participant.membership_commands import approve, join, leave, roster, words
 from participant.progress import reporter
+from participant.serve_command import serve
 from participant.settings import Config, parse
 from participant.terminal import HomeOption, end, err, explained, home_of, line, opened_site
+from participant.training_files import LastRound
 
 app = typer.Typer(
     help="The agent at a hospital: trains here, sends only ciphertexts.",
@@ -28,6 +35,8 @@ app = typer.Typer(
 )
 model_app = typer.Typer(help="First models of studies.", no_args_is_help=True, pretty_exceptions_show_locals=False)
 app.add_typer(model_app, name="model")
+app.add_typer(ledger_app, name="ledger")
+app.add_typer(import_app, name="import")
 
 
 @app.callback()
@@ -82,7 +91,7 @@ def enrol(
         line(f"Enrolled as site {enrolment.site}. Next: pleura-participant run")
 
 
-for command in (words, roster, approve, leave, join, evaluate):
+for command in (words, roster, approve, leave, join, evaluate, export, check_data, diagnose, serve, doctor):
     app.command()(command)
 
 
@@ -101,6 +110,7 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
         with only_one(place.lock), setup.open_site(place, reporter(err), pause=agent.pause) as site:
+            logs.keep(place.log)
             agent.run(site, until)
 
 
@@ -113,30 +123,21 @@ def status(context: typer.Context, home: HomeOption = None) -> None:
         line(f"{config.name}, site {enrolment.site}, at {config.coordinator}")
         line(f"words: {Identity.load(place.identity).public.words}")
         line(f"ledger: {Ledger(place.ledger).verify()} lines, sound")
+        for refusal in standing.refusals(Ledger(place.ledger)):
+            line(refusal)
         with opened_site(context, home) as site:
+            if update := updates.notice(site.client.status()):
+                line(update)
+            if hours := standing.hours_line(site):
+                line(hours)
             for each in site.client.studies():
                 part = f"member, {len(site.client.roster(each.id).members)} sites" if each.member else "not joined"
                 part += f", sums of at least {each.minimum_contributors} contributors"
                 line(f"{each.name}: {each.state}, round {each.round} of {each.rounds}, {part}, model {each.model[:16]}")
-
-
-@app.command()
-def ledger(
-    context: typer.Context,
-    action: Annotated[str | None, typer.Argument(help="verify: check the chain only.")] = None,
-    home: HomeOption = None,
-) -> None:
-    """What left this site, and what it refused."""
-    if action not in (None, "verify"):
-        end(f"`ledger` shows the lines, `ledger verify` checks them; there is no `ledger {action}`.")
-    with explained():
-        book = Ledger(home_of(context, home).ledger)
-        if action == "verify":
-            line(f"{book.verify()} lines, sound. Head: {book.head()}")
-            return
-        for entry in book.entries():
-            shown = {key: value for key, value in entry.items() if key not in ("hash", "previous")}
-            line(json.dumps(shown))
+                if last := LastRound.read(place.local_state(each.id)):
+                    line(f"  {last}")
+                for promise in standing.privacy_lines(site, each):
+                    line(promise)
 
 
 @model_app.command("new")

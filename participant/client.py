@@ -19,7 +19,7 @@ from crypto.canonical import canonical, check_digest, sha256
 from crypto.epoch import Approval, EpochRecord, WrapAddition
 from crypto.errors import WrongDigest
 from crypto.identity import Identity, enrolment_bytes
-from crypto.manifest import Answer, Ballot, Manifest, Refusal, ShareRefusal, Vote
+from crypto.manifest import Answer, Ballot, Manifest, Refusal, ShareRefusal, StudyRefusal, Vote
 from crypto.outcome import Outcome, SealedAnswer, SealedModel, SpotCheck
 from crypto.plan import Member, Plan, Roster
 from crypto.site_evaluation import SiteEvaluation
@@ -270,6 +270,10 @@ class Client:
 
     def refuse(self, plan: Plan, refusal: Signed[Refusal]) -> None:
         self._send_round("POST", plan, "refusal", "refusal", refusal)
+
+    def refuse_study(self, refusal: Signed[StudyRefusal]) -> None:
+        study = refusal.message.study
+        self._send("POST", f"/v1/studies/{study}/refusal", "study-refusal", refusal, study)
 
     # --- models that only members hold
 

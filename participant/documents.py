@@ -71,7 +71,8 @@ class ServerStatus(Document):
 
 
 class Study(Document):
-    """A study as one site sees it. `model` is the digest of the current global model."""
+    """A study as one site sees it. `model` is the digest of the current global model; `trust` says against whom the
+    scheme protects an update, `privacy` what is promised of differential privacy."""
 
     id: UUID
     name: str
@@ -89,6 +90,8 @@ class Study(Document):
     model: Digest
     first_model: Digest
     member: bool
+    trust: str = ""
+    privacy: dict[str, Any] | None = None
 
     @property
     def carries(self) -> bool:
@@ -162,8 +165,26 @@ class Delivered(Document):
     manifest: bool
 
 
+class Measures(Document):
+    """What pooled counts tell of a round's base model, against all others where a list has a value a class.
+
+    None where they do not tell. `intervals` has the ends [low, high] of measures that have an interval, in their shape.
+    """
+
+    cases: int | None = None
+    class_cases: tuple[int, ...] | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    macro_auc: float | None = None
+    auc: tuple[float | None, ...] | None = None
+    sensitivity: tuple[float | None, ...] | None = None
+    specificity: tuple[float | None, ...] | None = None
+    intervals: dict[str, Any] | None = None
+
+
 class RoundRow(Document):
-    """One attempt in a study's history, as far as an agent needs it."""
+    """One attempt in a study's history, as far as an agent needs it. `metrics` are of the model that it began with;
+    `epsilon` is what the study's sums have cost by then, where it promises differential privacy."""
 
     round: int
     attempt: int
@@ -172,6 +193,9 @@ class RoundRow(Document):
     contributors: tuple[UUID, ...]
     carried: tuple[UUID, ...] = ()
     model: Digest | None = None
+    kind: Literal["training", "evaluation"] = "training"
+    metrics: Measures | None = None
+    epsilon: float | None = None
 
 
 class PooledCounts(Document):

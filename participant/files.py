@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from crypto.canonical import sha256
@@ -20,7 +21,8 @@ def write_synced(path: Path, content: bytes | memoryview, mode: int = 0o600) -> 
     """Write a file and wait until its content is on the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
+        if sys.platform != "win32":  # where the folder says who may read
+            os.fchmod(descriptor, mode)
         file.write(content)
         file.flush()
         os.fsync(descriptor)
@@ -37,6 +39,8 @@ def read_unchanged(path: Path, digest: str) -> bytes | None:
 
 def sync_folder(path: Path) -> None:
     """Wait until names made or renamed in a folder are on the disk."""
+    if sys.platform == "win32":  # where a folder cannot be opened
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

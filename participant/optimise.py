@@ -6,8 +6,9 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 SHALLOWEST_BF16 = 12
 
 Precision = Literal["32-true", "bf16-mixed"]
+Wish = Literal["auto", "32", "bf16"]
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
 
@@ -53,6 +55,13 @@ def optimizer_for(network: nn.Module, training: Training, lr: float) -> torch.op
     if training.optimizer == "adam":
         return torch.optim.Adam(groups, lr=lr)
     return torch.optim.SGD(groups, lr=lr, momentum=training.momentum)
+
+
+def go_on(optimizer: torch.optim.Optimizer, moments: dict[str, Any], lr: float) -> None:
+    """Take over an earlier optimiser's state; the rate is the round's own."""
+    optimizer.load_state_dict(moments)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
 
 
 def class_weights(recipe: Recipe, cases: Sequence[int]) -> Tensor | None:
@@ -98,10 +107,14 @@ def frozen_norms(network: nn.Module, frozen: Sequence[str]) -> Iterator[nn.Modul
                 yield module
 
 
-def precision_for(recipe: Recipe, device: torch.device) -> Precision:
-    """What Fabric computes in. "auto" is bf16 beside float32 weights where the device multiplies bf16 itself."""
-    wanted = recipe.training.precision
-    if wanted == "32" or (wanted == "auto" and not _has_bf16(device)):
+def precision_for(recipe: Recipe, device: torch.device, wish: Wish = "auto") -> Precision:
+    """What Fabric computes in; `wish` is for recipes that leave it open.
+
+    "auto" is bf16 beside float32 weights where the device multiplies bf16 itself, which is fastest wherever it was
+    measured (docs/benchmarks.md). Gradients that are clipped case by case are always of float32.
+    """
+    wanted = wish if recipe.training.precision == "auto" else recipe.training.precision
+    if recipe.training.dp_sgd is not None or wanted == "32" or (wanted == "auto" and not _has_bf16(device)):
         return "32-true"
     if device.type == "cpu" and recipe.input.modality == "ct" and recipe.input.size[0] < SHALLOWEST_BF16:
         if wanted == "bf16":
@@ -116,6 +129,14 @@ def seed_of(seed: int, *purpose: str | int) -> int:
     """A seed of 63 bits of its own for each purpose, so that no two draws at a site go alike."""
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's global generator, from which dropout draws, starts at `seed` within, and goes on as before after it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def _by_decay(network: nn.Module, spare: bool) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from crypto.parameters import DEFAULT_MINIMUM_CONTRIBUTORS, K_LIMIT
 from crypto.plan import Plan, Release, SchemeName
+from crypto.privacy import Privacy
 from crypto.wire import Digest
+from participant.hours import ALWAYS, DAYS, Day, Hours
 from participant.settings import Section, dump, load
 
 _HEAD: Final = "# What this site agrees to. Whatever is not allowed here is refused, and written to ledger.jsonl.\n\n"
@@ -26,6 +28,11 @@ class Refused(Exception):
 class Policy(Section):
     """The rules. `minimum_contributors` is a floor: a study may demand more."""
 
+    coordinators: list[str] | Literal["any"] = Field(
+        "any",
+        description='addresses of coordinators that this site may work with, such as ["https://pleura.example.org"], '
+        'or "any"; config.toml names the one that it does',
+    )
     peers: Literal["auto", "ask"] = Field(
         "ask",
         description='"ask": each peer is approved here by its fingerprint, after comparing the words by telephone; '
@@ -58,16 +65,106 @@ class Policy(Section):
         "coordinator subtract one sum from another",
     )
 
-    metrics: Literal["pooled", "site"] = Field(
+    metrics: Literal["none", "pooled", "site"] = Field(
         "pooled",
-        description='figures that leave this site; "pooled": only sealed, added up over the contributors; "site": its '
-        "own too, of each round's base model on its validation cases, readable for the coordinator and the members",
+        description='figures that leave this site; "none": not even its number of cases, so that it takes part only in '
+        'studies that pool no figures and weigh all sites alike; "pooled": only sealed, added up over the '
+        'contributors; "site": its own too, of each round\'s base model on its validation cases, readable for the '
+        "coordinator and the members",
+    )
+    privacy_noise_multiplier: Annotated[float, Field(ge=0)] | Literal["any"] = Field(
+        "any",
+        description="least noise of a study with differential privacy, as its recipe's `privacy.noise_multiplier`; a "
+        'number refuses studies without any, "any" takes them',
+    )
+    privacy_epsilon: Annotated[float, Field(gt=0)] | Literal["any"] = Field(
+        "any",
+        description="the most that one study may come to know of this site: epsilon of all its contributions; a number "
+        'refuses studies without differential privacy, "any" takes them',
+    )
+    privacy_delta: float = Field(1e-5, gt=0, le=0.01, description="largest delta that such an epsilon may be told for")
+    training_hours: str = Field(
+        ALWAYS,
+        description='when training may run, by this machine\'s clock and time zone, such as "22:00-06:00"; at other '
+        "times the agent waits, delivers what is sealed, and helps to open sums",
+    )
+    training_days: list[Day] = Field(
+        list(DAYS), min_length=1, description="days on which those hours begin; a night belongs to the evening"
+    )
+    gpu_share: float = Field(1.0, gt=0, le=1, description="share of each GPU's memory that the agent may take")
+    cpu_share: float = Field(1.0, gt=0, le=1, description="share of the processor's cores that training may use")
+    upload_rate: Annotated[int, Field(ge=1024)] | Literal["any"] = Field(
+        "any", description='bytes a second that uploads may take of this site\'s line, or "any"'
     )
     trusted_models: list[Digest] = Field(
         [],
         description="models (by their SHA-256) to go on from although a spot check failed before, once that is "
         "explained; empty in good times",
     )
+
+    @field_validator("training_hours")
+    @classmethod
+    def _readable_hours(cls, value: str) -> str:
+        Hours.parse(value, DAYS)
+        return value
+
+    @property
+    def hours(self) -> Hours:
+        """When training may run."""
+        return Hours.parse(self.training_hours, self.training_days)
+
+    def check_coordinator(self, url: str) -> None:
+        """Raise unless this site may work with the coordinator at that address.
+
+        Raises:
+            Refused: naming the key that holds the rule.
+        """
+        if self.coordinators != "any" and url not in [each.rstrip("/") for each in self.coordinators]:
+            words = f"the coordinator {url} of config.toml is not among `coordinators` in policy.toml"
+            raise Refused("coordinator-not-allowed", words)
+
+    def check_figures(self, counts: bool, weighting: str) -> None:
+        """Raise unless the figures that a study takes may leave this site.
+
+        It does not take part with zeros: the others' pooled figures would be of fewer sites than they were promised.
+
+        Args:
+            counts: whether its layout has counts of validation cases.
+
+        Raises:
+            Refused: naming the key that holds the rule.
+        """
+        if self.metrics != "none" or not (counts or weighting != "equal"):
+            return
+        what = "pools figures of the sites' validation cases" if counts else "weighs sites by their cases"
+        words = f'the study {what}, and policy.toml says `metrics` = "none"'
+        raise Refused("figures-not-allowed", words)
+
+    def check_privacy(self, promise: Privacy | None, contributions: int) -> None:
+        """Raise unless a study tells little enough of this site.
+
+        Args:
+            promise: what its recipe says of differential privacy.
+            contributions: of this site to sums of the study, in all.
+
+        Raises:
+            Refused: naming the key that holds the rule.
+        """
+        least, most = self.privacy_noise_multiplier, self.privacy_epsilon
+        if least == "any" and most == "any":
+            return
+        if promise is None:
+            words = "the study has no differential privacy, which `privacy_noise_multiplier` or `privacy_epsilon` in "
+            raise Refused("privacy-missing", f"{words}policy.toml demands")
+        if least != "any" and promise.noise_multiplier < least:
+            words = f"the noise multiplier {promise.noise_multiplier:g} is below `privacy_noise_multiplier` = {least:g}"
+            raise Refused("privacy-too-little", f"{words} in policy.toml")
+        if promise.delta > self.privacy_delta:
+            words = f"epsilon is told for a delta of {promise.delta:g}, above `privacy_delta` = {self.privacy_delta:g}"
+            raise Refused("privacy-too-little", f"{words} in policy.toml")
+        if most != "any" and (spent := promise.epsilon(contributions)) > most:
+            words = f"epsilon would be {spent:.3g} with {contributions} contributions of this site"
+            raise Refused("privacy-spent", f"{words}, above `privacy_epsilon` = {most:g} in policy.toml")
 
     def check_study(self, name: str, scheme: str, minimum: int) -> None:
         """Raise unless this site may take part in such a study.

@@ -57,13 +57,16 @@ class Lines:
     @contextmanager
     def work(self, what: str, check: Check) -> Iterator[Advance]:
         start = said = self._clock()
+        before: int | None = None  # steps that were done already, by an agent that was killed
 
         def advance(done: int, total: int) -> None:
-            nonlocal said
+            nonlocal said, before
             check()
             now = self._clock()
-            if now - said >= _LINE_EVERY and 0 < done < total:
-                log.info("%s: %d of %d, about %.0f s left", what, done, total, (now - start) / done * (total - done))
+            before = done - 1 if before is None else before
+            if now - said >= _LINE_EVERY and before < done < total:
+                left = (now - start) / (done - before) * (total - done)
+                log.info("%s: %d of %d, about %.0f s left", what, done, total, left)
                 said = now
 
         yield advance

@@ -88,6 +88,10 @@ class Record(StudyRecord, ResultRecord, CarriedRecord):
 
     # --- manifests (step 2)
 
+    def contributions(self, study: UUID) -> int:
+        """How many were signed for in a study. Whether all of them were opened, this site cannot know."""
+        return int(self._one("SELECT COUNT(*) FROM manifests WHERE study = ?", str(study)))
+
     def sign_manifest(self, plan: Plan, signed: Signed[Manifest]) -> None:
         """Remember the one manifest of an attempt; again with the same one changes nothing.
 

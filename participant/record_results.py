@@ -113,6 +113,13 @@ class ResultRecord(Database):
     def keep_refusal(self, about: str, code: str) -> None:
         self._write("INSERT OR IGNORE INTO refusals VALUES (?, ?)", about, code)
 
+    def forget_refusals(self, about: str) -> bool:
+        """What was refused is agreed to now. Whether there was anything to forget."""
+        with self._transaction():
+            known = bool(self._all("SELECT 1 FROM refusals WHERE about = ?", about))
+            self._write("DELETE FROM refusals WHERE about = ?", about)
+        return known
+
     def note_figures(self, plan: Plan, **figures: float) -> None:
         """Keep measurements of an attempt until it ends."""
         with self._transaction():

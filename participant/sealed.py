@@ -3,7 +3,8 @@
 sealed/STUDY/ROUND-ATTEMPT.tmp   being written: discarded after a crash, unless its manifest was recorded
 sealed/STUDY/ROUND-ATTEMPT       complete: parts, key parts, and what counts if the attempt does: residual, local state
 residuals/STUDY.npy              what clipping cut off in the last attempt that counted
-local/STUDY/                     what of the training stays here, of the last attempt that counted
+local/STUDY/                     what of the training stays here, of the last attempt that counted, and the checkpoint
+                                 of a training under way (see `participant.training_files`)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from crypto.wire import Digest, Signed
 from participant.files import read_unchanged, sync_folder, write_synced
 from participant.policy import Refused
 from participant.record import Record
+from participant.training_files import drop_unfinished, unfinished_rounds
 
 LOCAL_STATE: Final = "local-state.safetensors"
 _RESIDUAL: Final = "residual.npy"
@@ -99,12 +101,20 @@ class SealedStore:
         return StoredContribution(folder, manifest)
 
     def write(
-        self, plan: Plan, site: UUID, sealed: Sealed, sign: Callable[[Manifest], Signed[Manifest]], state: bytes = b""
+        self,
+        plan: Plan,
+        site: UUID,
+        sealed: Sealed,
+        sign: Callable[[Manifest], Signed[Manifest]],
+        state: bytes = b"",
+        *,
+        residuals: bool = True,
     ) -> StoredContribution:
         """Put a contribution on the disk as it is sealed, part by part, and sign for it, once and for all.
 
         Args:
             state: what the trainer is to find in its next round if the attempt counts; empty where there is nothing.
+            residuals: whether what clipping cut off is for the study's next update.
 
         Raises:
             Refused: another manifest was signed for this attempt before.
@@ -114,7 +124,7 @@ class SealedStore:
         temporary.mkdir(mode=0o700, parents=True)
         parts = tuple(_write(temporary, "parts", sealed))
         key_parts = tuple(_write(temporary, "key-parts", sealed.key_parts))
-        if sealed.residual is not None and plan.origin is None:
+        if sealed.residual is not None and plan.origin is None and residuals:
             _write_array(temporary / _RESIDUAL, sealed.residual)
         if state:
             write_synced(temporary / LOCAL_STATE, state)
@@ -122,12 +132,14 @@ class SealedStore:
         manifest = sign(Manifest(plan=plan.digest, site=site, parts=parts, key_parts=key_parts))
         self._record.sign_manifest(plan, manifest)
         self._finish(temporary, folder)
+        drop_unfinished(self._local(plan.study), plan.round, plan.attempt)  # what was trained is sealed
         return StoredContribution(folder, manifest)
 
     def under_way(self, study: UUID) -> list[tuple[int, int]]:
-        """(round, attempt) of every contribution whose end this site has not yet learnt, oldest first."""
+        """(round, attempt) of every contribution and training whose end this site has not yet learnt, oldest first."""
         names = [entry.name for entry in (self._sealed / str(study)).glob("*-*")]
         places = {tuple(map(int, name.removesuffix(".tmp").split("-"))) for name in names}
+        places |= set(unfinished_rounds(self._local(study)))
         return sorted((number, attempt) for number, attempt in places)
 
     def settle(self, study: UUID, number: int, attempt: int, *, counted: bool) -> None:
@@ -139,6 +151,7 @@ class SealedStore:
             _keep(folder / LOCAL_STATE, self._local(study) / LOCAL_STATE)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(folder.with_name(f"{folder.name}.tmp"), ignore_errors=True)
+        drop_unfinished(self._local(study), number, attempt)
 
     def residual(self, study: UUID, size: int) -> NDArray[np.float32]:
         """What clipping cut off in the last attempt that counted, float32 [size]; zeros without one."""

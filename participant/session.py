@@ -18,6 +18,7 @@ import httpx
 import jwt
 
 from crypto.identity import Identity
+from participant.pace import Pace, PacedBody
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ Pause = Callable[[float], None]
 T = TypeVar("T")
 
 _LIFETIME: Final = 60  # seconds; the longest that a coordinator takes
-_SKEW: Final = 20.0  # seconds of difference from which a refused token is put down to the clocks
+_SKEW: Final = 4.0  # seconds of difference from which a refused token is put down to the clocks; Date is of whole ones
+CORRECTED: Final = 600.0  # seconds of difference up to which tokens are dated by the coordinator's clock
 _LONGEST: Final = 3600.0  # seconds that a coordinator may ask to wait
 _SHOWN: Final = 300  # characters of an answer that is no problem document
 
@@ -66,18 +68,38 @@ class Patience:
 
 
 class SiteAuth(httpx.Auth):
-    """Signs a token for every single request, so that none is ever sent twice."""
+    """Signs a token for every single request, so that none is ever sent twice.
+
+    Where this machine's clock is wrong, tokens are dated by the coordinator's, which refused one and said its own time.
+    By no more than `CORRECTED`: whoever answers in the coordinator's place could have tokens signed for later use.
+    """
 
     def __init__(self, identity: Identity, site: UUID, coordinator: UUID, clock: Callable[[], float]) -> None:
         self._identity, self._site, self._coordinator, self._clock = identity, str(site), str(coordinator), clock
+        self._ahead = 0.0
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        now = int(self._clock())
+        self._sign(request)
+        response = yield request
+        if response.status_code == HTTPStatus.UNAUTHORIZED and self._correct(response.headers.get("Date")):
+            self._sign(request)
+            yield request
+
+    def _correct(self, date: str | None) -> bool:
+        """Whether tokens are dated otherwise from now on."""
+        ahead = ahead_of(date, self._clock())
+        if ahead is None or abs(ahead - self._ahead) < _SKEW or abs(ahead) > CORRECTED:
+            return False
+        self._ahead = ahead
+        log.warning("%s Until then the agent dates its requests by the coordinator's clock.", clock_words(ahead))
+        return True
+
+    def _sign(self, request: httpx.Request) -> None:
+        now = int(self._clock() - self._ahead)
         claims: dict[str, Any] = {"iss": self._site, "sub": self._site, "aud": self._coordinator}
         claims |= {"iat": now, "exp": now + _LIFETIME, "jti": str(uuid4())}
         token = jwt.encode(claims, self._identity.private_key, "EdDSA", {"kid": self._site})
         request.headers["Authorization"] = f"Bearer {token}"
-        yield request
 
 
 @dataclass(frozen=True)
@@ -86,6 +108,7 @@ class Session:
 
     Args:
         pause: waits that many seconds between tries; may raise to give up (a stopping agent, a cancelled upload).
+        pace: how fast octets may leave; None: as fast as they can. Short JSON is not held back.
     """
 
     http: httpx.Client
@@ -93,6 +116,7 @@ class Session:
     patience: Patience = Patience()
     pause: Pause = time.sleep
     clock: Callable[[], float] = time.time
+    pace: Pace | None = None
 
     def pausing(self, pause: Pause) -> Session:
         """The same session with another way to wait."""
@@ -119,13 +143,17 @@ class Session:
             Problem: the coordinator said no, and will again.
             Unreachable: no answer in as many tries as patience allows.
         """
+        body: bytes | PacedBody | None = content
+        if content is not None and self.pace is not None:
+            body = PacedBody(content, self.pace, self.pause)
+            headers = {**(headers or {}), "Content-Length": str(len(content))}
 
         def once() -> httpx.Response:
             response = self.http.request(
                 method,
                 path,
                 json=json,
-                content=content,
+                content=body,
                 headers=headers,
                 params=params,
                 auth=self.auth,
@@ -151,7 +179,7 @@ class Session:
             try:
                 return attempt()
             except httpx.TransportError as error:
-                failure: Problem | Unreachable = Unreachable(_words(error, self.http.base_url))
+                failure: Problem | Unreachable = Unreachable(unreachable_words(error, self.http.base_url))
                 failure.__cause__ = error
             except Problem as problem:
                 if not problem.passing:
@@ -179,14 +207,22 @@ class Session:
 
     def _skew(self, date: str | None) -> str:
         """A hint when a token was refused and the two clocks disagree."""
-        try:
-            ahead = self.clock() - parsedate_to_datetime(date or "").timestamp()
-        except (ValueError, OverflowError):  # the latter for a year beyond any calendar
-            return ""
-        if abs(ahead) < _SKEW:
-            return ""
-        side = "ahead of" if ahead > 0 else "behind"
-        return f" This machine's clock is {abs(ahead):.0f} s {side} the coordinator's: set it right (NTP)."
+        ahead = ahead_of(date, self.clock())
+        return "" if ahead is None or abs(ahead) < _SKEW else f" {clock_words(ahead)}"
+
+
+def ahead_of(date: str | None, now: float) -> float | None:
+    """Seconds that a clock showing `now` is ahead of an answer's Date; None without a Date that can be read."""
+    try:
+        return now - parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, OverflowError):  # the latter for a year beyond any calendar
+        return None
+
+
+def clock_words(ahead: float) -> str:
+    """What to tell a person about a clock that is so many seconds ahead of the coordinator's."""
+    side = "ahead of" if ahead > 0 else "behind"
+    return f"This machine's clock is {abs(ahead):.0f} s {side} the coordinator's: set it right (NTP)."
 
 
 def _seconds(header: str | None) -> float | None:
@@ -194,7 +230,7 @@ def _seconds(header: str | None) -> float | None:
     return min(float(header), _LONGEST) if header is not None and header.isascii() and header.isdigit() else None
 
 
-def _words(error: httpx.TransportError, url: httpx.URL) -> str:
+def unreachable_words(error: httpx.TransportError, url: httpx.URL) -> str:
     """What to tell a person about a failed connection."""
     text = str(error) or type(error).__name__
     hint = ""

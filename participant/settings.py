@@ -41,9 +41,22 @@ class Config(Section):
     coordinator: str = Field(description="the coordinator's address, such as https://pleura.example.org")
     data: str = Field(min_length=1, description="folder of the cases: one folder a class, or a CSV")
     ca_file: str | None = Field(None, description="PEM file of a private certificate authority")
+    pacs: str | None = Field(None, description="DICOMweb address of the PACS that the local page may send heat maps to")
     cache: str = Field("cache", description="folder for preprocessed cases")
+    cache_gb: float = Field(50, gt=0, description="the most that folder may take; what was unused for longest goes")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description='"auto", "cpu", "cuda" or "mps"')
+    devices: int = Field(1, ge=1, le=64, description="how many GPUs train together; 1 unless there are several")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads for training; unset: as many as it likes")
+    precision: Literal["auto", "32", "bf16"] = Field(
+        "auto", description='where a recipe leaves it open; "auto": bf16 where the device multiplies it, else float32'
+    )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="most cases on a device at once, where a batch does not fit its memory; unset: whole "
+        "batches, halved when a GPU's memory runs out",
+    )
+    tensorboard: bool = Field(False, description="write the losses of training for TensorBoard, into tensorboard/")
     seed: int = Field(0, ge=0, lt=2**32, description="of the split into training and validation cases; never change it")
 
     @field_validator("coordinator")
@@ -52,14 +65,15 @@ class Config(Section):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("an address begins with https:// and names a machine")
-        if parts.scheme == "http" and not info.data.get("plain_http") and not _this_machine(parts.hostname):
+        if parts.scheme == "http" and not info.data.get("plain_http") and not this_machine(parts.hostname):
             raise ValueError(
                 "http:// to another machine can be read on the way: use https://, or set plain_http = true"
             )
         return value.rstrip("/")
 
 
-def _this_machine(host: str) -> bool:
+def this_machine(host: str) -> bool:
+    """Whether an address' host is this very machine, so that nothing can be read on the way."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -103,6 +117,10 @@ class Home:
         return self.path / "ledger.jsonl"
 
     @property
+    def log(self) -> Path:
+        return self.path / "logs" / "agent.log"
+
+    @property
     def timings(self) -> Path:
         return self.path / "timings.jsonl"
 
@@ -111,9 +129,27 @@ class Home:
         return self.path / "local" / str(study)
 
     @property
+    def import_salt(self) -> Path:
+        """What patient ids are hashed with when data is imported; as secret as the ids."""
+        return self.path / "import.salt"
+
+    def tensorboard(self, study: UUID) -> Path:
+        return self.path / "tensorboard" / str(study)
+
+    @property
     def checkpoints(self) -> Path:
         """Files that a study's recipe may name, put here by the operator: pretrained weights, own networks."""
         return self.path / "checkpoints"
+
+    @property
+    def data_report(self) -> Path:
+        """The last check of the data, for the local page; the same as a page lies beside it."""
+        return self.path / "data-report.json"
+
+    @property
+    def page_token(self) -> Path:
+        """What visitors of the local page have to know, where it can be reached from other machines."""
+        return self.path / "page-token"
 
     @property
     def keys(self) -> Path:

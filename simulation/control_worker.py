@@ -12,7 +12,7 @@ from models.flatten import SavedModel, read_model
 from models.pooled import figures_of_counts
 from participant.case_data import CaseData
 from participant.terms import RoundTerms
-from participant.training import Trainer, TrainResult
+from participant.training import Machine, Trainer, TrainResult
 from simulation.controls import Job, Outcome
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,8 @@ def work(job: Job, advance: Callable[[], None]) -> Outcome:
     """Run a job; `advance` is called after each round."""
     saved = read_model(job.model)
     cases = {name: CaseData.read(saved.recipe, p.data, p.cache, p.seed) for name, p in job.places.items()}
-    everyone = Trainer(saved.recipe, CaseData.joined(list(cases.values())), job.state_dir, job.seed, threads=1)
+    joined, machine = CaseData.joined(list(cases.values())), Machine(threads=1)
+    everyone = Trainer(saved.recipe, joined, job.state_dir, job.seed, machine=machine)
     vector = saved.vector
     curve: list[tuple[int, float]] = []
     if job.rounds:

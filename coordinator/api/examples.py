@@ -28,6 +28,12 @@ MESSAGES: Final[dict[type[Message], dict[str, Any]]] = {
         "code": "peer-not-approved",
         "words": "The site hospital-c is on the roster and was not approved here.",
     },
+    manifest.StudyRefusal: {
+        "study": _STUDY,
+        "site": _SITE,
+        "code": "recipe-not-allowed",
+        "words": "the recipe ucadi is not among `recipes` in policy.toml",
+    },
     outcome.Outcome: {
         "ballot": _DIGEST,
         "site": _SITE,
@@ -106,6 +112,7 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
         "model": _DIGEST,
         "first_model": _DIGEST,
         "member": False,
+        "privacy": None,
         "waiting": None,
     },
     "Site": {
@@ -163,6 +170,7 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
         "seconds": {"add": 4.2, "open": 1.3},
         "metrics": {"cases": 80, "loss": 0.41, "accuracy": 0.86},
         "site_evaluations": [],
+        "epsilon": None,
     },
     "AuditRow": {
         "seq": 17,

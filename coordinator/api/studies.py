@@ -34,6 +34,7 @@ from coordinator.store import (
 from coordinator.store.waiting import waiting
 from crypto.epoch import Approval
 from crypto.errors import InvalidSignature
+from crypto.manifest import StudyRefusal
 from crypto.wire import Signed
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
@@ -207,6 +208,22 @@ def leave(
         joining.leave(session, studies.get(session, study), site.id, now, withdraw=withdraw)
 
     services.store.run("leave", leave)
+
+
+@router.post(
+    "/{study}/refusal",
+    status_code=204,
+    responses=refusals(NotFound, MessageRefused, InvalidSignature),
+    openapi_extra=takes(StudyRefusal),
+)
+def refuse(
+    services: Serving, site: CallingSite, study: UUID, refusal: Annotated[Signed[StudyRefusal], signed(StudyRefusal)]
+) -> None:
+    """This site's policy is against the study: it does not join, or follows it no more. For all operators."""
+    now = services.clock.now()
+    services.store.run(
+        "refuse study", lambda session: joining.refuse(session, studies.get(session, study), site, refusal, now)
+    )
 
 
 @router.get(

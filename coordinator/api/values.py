@@ -7,9 +7,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coordinator.store import tables
+from coordinator.store import privacy, tables
 from crypto.identity import PublicIdentity
 from crypto.plan import Release, SchemeName, Weighting
+from crypto.privacy import assumptions
 from crypto.schemes import SCHEMES
 
 # Control characters garble terminals and logs, and PostgreSQL keeps no text with a NUL in it.
@@ -89,6 +90,30 @@ class Status(BaseModel):
     time: float
 
 
+class PrivacyPromise(BaseModel):
+    """`deviation`: of the noise in each value of an opened sum, at least. `epsilon`: of all the study's rounds, at
+    `delta`, if each is opened once; what it is by now, the rounds say. `assumptions`: what it stands on."""
+
+    clip: float
+    noise_multiplier: float
+    deviation: float
+    delta: float
+    epsilon: float
+    assumptions: list[str]
+
+    @classmethod
+    def of(cls, row: tables.Study) -> Self | None:
+        promised = privacy.promise(row)
+        if promised is None:
+            return None
+        return cls(
+            **promised.model_dump(),
+            deviation=promised.deviation,
+            epsilon=promised.epsilon(row.rounds),
+            assumptions=list(assumptions(row.minimum_contributors)),
+        )
+
+
 class Study(BaseModel):
     """`round`: the last completed training round. `reason`: why it was paused by itself, ended early or was stopped.
 
@@ -120,17 +145,19 @@ class Study(BaseModel):
     model: str
     first_model: str
     member: bool
+    privacy: PrivacyPromise | None
     waiting: str | None = None
 
     @classmethod
     def of(cls, row: tables.Study, *, member: bool, waiting: str | None = None) -> Self:
-        same = set(cls.model_fields) - {"round", "model", "member", "trust", "waiting"}
+        same = set(cls.model_fields) - {"round", "model", "member", "trust", "privacy", "waiting"}
         return cls(
             **{name: getattr(row, name) for name in same},
             round=row.completed,
             model=row.current_model,
             trust=SCHEMES[row.scheme].trust,
             member=member,
+            privacy=PrivacyPromise.of(row),
             waiting=waiting,
         )
 
@@ -270,6 +297,7 @@ class Round(BaseModel):
     seconds: dict[str, float | None]
     metrics: Measures | None
     site_evaluations: list[SiteMeasures]
+    epsilon: float | None
 
 
 class AuditRow(BaseModel):

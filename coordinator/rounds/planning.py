@@ -12,6 +12,7 @@ from coordinator.rounds.carrying import Leaver, lasting, select
 from coordinator.rounds.pace import EarlyStopping, Plateau, pace
 from crypto.parameters import K_LIMIT
 from crypto.plan import Member, Plan, Release, Roster, SchemeName, Weighting, asked, draw
+from crypto.privacy import Privacy
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Settings:
     plateau: Plateau | None = None
     early_stopping: EarlyStopping | None = None
     origin: str | None = None
+    privacy: Privacy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def _plan(view: StudyView, roster: Roster, now: float) -> Plan:
         expected=expected,
         k_max=k_max,
         n_max=study.n_max,
-        bounds=view.bounds,
+        bounds=_bounds(view),
         threshold=2 * size // 3 + 1 if study.scheme == "lwe-shamir" else None,
         minimum_contributors=study.minimum_contributors,
         collect_until=math.ceil(now + study.collect_seconds),
@@ -167,6 +169,14 @@ def _plan(view: StudyView, roster: Roster, now: float) -> Plan:
         carried=selection.carried if kind == "training" else (),
         origin=study.origin,
     )
+
+
+def _bounds(view: StudyView) -> tuple[float, ...]:
+    """Where updates bear noise, what holds it all; it does not adapt, as nothing is ever cut off there."""
+    study = view.settings
+    if study.privacy is None:
+        return view.bounds
+    return (study.privacy.bound(study.minimum_contributors),) * len(view.bounds)
 
 
 def _next_numbers(last: LastAttempt | None) -> tuple[int, int]:

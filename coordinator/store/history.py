@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from coordinator.store import answers, outcomes, site_evaluations, spot_checks
+from coordinator.store import answers, outcomes, privacy, site_evaluations, spot_checks
 from coordinator.store.kept import roster_of
 from coordinator.store.tables import Audit, Contribution, Metrics, Opening, Refusal, Round, Vote
 from coordinator.store.tasks import contributors
@@ -54,6 +54,7 @@ def entry(session: Session, row: Round) -> dict[str, Any]:
         "seconds": {"add": row.add_seconds, "open": row.open_seconds},
         "metrics": metrics.derived if metrics else None,
         "site_evaluations": site_evaluations.shown(session, row),
+        "epsilon": privacy.epsilon_after(session, row),
     }
 
 

@@ -175,7 +175,8 @@ def note_trial(session: Session, lease: Lease, answers: int, reason: str, now: f
 
 
 def complete(session: Session, lease: Lease, revealed: Revealed, wrong: Sequence[UUID], now: float) -> None:
-    """The new model becomes the study's; after the evaluation round the study is finished.
+    """The new model becomes the study's; after the evaluation round the study is finished, or after the last training
+    round where sites count nothing that an evaluation would show.
 
     Args:
         wrong: sites whose answer is not the one that the others determine.
@@ -191,7 +192,8 @@ def complete(session: Session, lease: Lease, revealed: Revealed, wrong: Sequence
         origin = models.Origin(study.id, row.number, row.base_model)
         models.register(session, digest, size, study.layout_digest, study.recipe_digest, now, origin)
         study.current_model, study.completed, study.bounds = digest, study.completed + 1, revealed.bounds
-    elif study.state in ("running", "paused"):
+    over = row.kind == "evaluation" or (study.completed >= study.rounds and not study.layout["counts"])
+    if over and study.state in ("running", "paused"):
         _finish(session, study, now)
     study.losses = 0
     row.state, row.model, row.ended, row.open_seconds = "complete", digest, now, revealed.seconds
@@ -353,6 +355,7 @@ def _settings(study: Study) -> Settings:
         plateau=terms.plateau,
         early_stopping=terms.early_stopping,
         origin=study.first_model if carrying.carries(study) else None,
+        privacy=terms.privacy,
     )
 
 

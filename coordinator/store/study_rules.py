@@ -61,6 +61,7 @@ def _term_rules(study: Study, layout: Layout) -> list[tuple[bool, str]]:
     plain, server = terms.server.plain, f"the server optimiser {terms.server.optimizer} (lr {terms.server.lr:g})"
     losses = {field.name for field in layout.counts} >= set(LOSS_COUNTS)
     paced = terms.plateau is not None or terms.early_stopping is not None
+    private = terms.privacy is not None
     return [
         (plain or study.release == "open", f"{server} works on models, and this release keeps them from a coordinator"),
         (
@@ -80,5 +81,17 @@ def _term_rules(study: Study, layout: Layout) -> list[tuple[bool, str]]:
         (plain or not terms.federation.scaffold, f"{server} would move scaffold's control variates too"),
         (not dynamic or losses, "dynamic weights take the counts cases and loss, which this layout lacks"),
         (not dynamic or study.n_max >= _DYNAMIC_LEAST, f"dynamic weights take an n_max of {_DYNAMIC_LEAST} or more"),
+        (
+            not private or study.weighting == "equal",
+            f"under the recipe's privacy all sites weigh alike: weighting is equal, not {study.weighting}",
+        ),
+        (
+            not private or not layout.counts,
+            "the recipe's privacy takes a layout without counts, as those are opened without noise",
+        ),
+        (
+            not (private and (terms.federation.carry or terms.federation.scaffold)),
+            "the recipe's privacy is of fresh updates alone: no carried contributions, no control variates",
+        ),
         (not paced or losses, "a plateau and early stopping take the counts cases and loss, which this layout lacks"),
     ]

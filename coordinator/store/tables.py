@@ -441,6 +441,17 @@ class Refusal(Base):
     received: Mapped[Moment]
 
 
+class StudyRefusal(Base):
+    """A Signed[StudyRefusal]: a site's no to a whole study. Gone once the site joins after all."""
+
+    __tablename__ = "study_refusals"
+
+    study_id: Mapped[UUID] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    site_id: Mapped[UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
+    signed: Mapped[Json]
+    received: Mapped[Moment]
+
+
 class Outcome(_Word, Base):
     """A member's Signed[Outcome], in a study released to its members only."""
 

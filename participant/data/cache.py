@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import tempfile
-from hashlib import sha256
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from participant.data.cache_folder import CacheFolder
 from participant.data.errors import UnreadableCase
 from participant.data.preprocessing import CTSettings, Settings, prepare_ct, prepare_xray
 from participant.data.readers import read_case
-from participant.data.volume import Volume
 
-FORM = 1  # of what is kept: raise it when readers or preparation change, so that old files are not used
+FORM = 2  # of what is kept: raise it when readers or preparation change, so that old files are not used
 
 
 class PreparedCases:
     """Prepared cases by path. With a `folder` they outlast the process, and several processes may share it.
 
-    What is kept are patients' images: the folder is as confidential as the originals, and its files are readable by
-    their owner only.
+    What is kept is found again by the content of a case's files and by the settings that shape it, wherever the files
+    lie. Their content is read when their name, size or time of change is not as it was noted: to read gigabytes at
+    each start would cost what the folder saves. A file that changes later is noticed by the next of these objects.
     """
 
-    def __init__(self, settings: Settings, folder: Path | None) -> None:
+    def __init__(self, settings: Settings, folder: CacheFolder | None) -> None:
         self._settings, self._folder = settings, folder
         self._memory: dict[Path, NDArray[np.float16]] = {}
         self._keys: dict[Path, str] = {}
@@ -35,59 +36,71 @@ class PreparedCases:
         """A CT as (slices, height, width) in HU, or a film as (height, width). Raises UnreadableCase."""
         if self._folder is None:
             if case not in self._memory:
-                self._memory[case] = _prepare(case, self._settings)
+                self._memory[case] = prepared(case, self._settings)
             return self._memory[case]
         if case not in self._keys:
-            self._keys[case] = _key(case, self._settings)
-        file = self._folder / f"{self._keys[case]}.npy"
-        kept = _load(file)
-        if kept is None:
-            kept = _prepare(case, self._settings)
-            _save(file, kept)
-        return kept
+            self._keys[case] = _key(case, self._settings, self._folder)
+        kept = self._folder.array(self._keys[case])
+        return self._anew(case, self._folder) if kept is None else kept
+
+    def _anew(self, case: Path, folder: CacheFolder) -> NDArray[np.float16]:
+        before, self._keys[case] = _looks(case), _key(case, self._settings, folder)
+        made = prepared(case, self._settings)
+        if _looks(case) == before:  # otherwise it is of neither content
+            folder.keep(self._keys[case], made)
+        return made
 
 
-def _prepare(case: Path, settings: Settings) -> NDArray[np.float16]:
+def prepared(case: Path, settings: Settings) -> NDArray[np.float16]:
+    """A case read and prepared, as `PreparedCases` keeps it. Raises UnreadableCase."""
     volume = read_case(case)
     wanted = "ct" if isinstance(settings, CTSettings) else "xray"
     if volume.modality != wanted:
         raise UnreadableCase(
             case, f"is of modality {volume.modality}, the recipe takes {wanted}", "Leave this case out"
         )
-    return _resized(volume, settings)
-
-
-def _resized(volume: Volume, settings: Settings) -> NDArray[np.float16]:
     return prepare_ct(volume, settings) if isinstance(settings, CTSettings) else prepare_xray(volume, settings)
 
 
-def _key(case: Path, settings: Settings) -> str:
-    """A digest of the case's files (name, size, time of change) and of the settings that shape what is kept.
-
-    Not of their contents: to read gigabytes at each start would cost what the cache saves.
-    """
-    files = sorted(case.iterdir()) if case.is_dir() else [case]
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+def _key(case: Path, settings: Settings, folder: CacheFolder) -> str:
+    looks = _looks(case)
+    content = folder.note(looks)
+    if content is None:
+        content = _content(case)
+        folder.keep_note(looks, content)
     shape = [settings.size[-2:], settings.hu_window] if isinstance(settings, CTSettings) else [settings.kept]
-    return sha256(json.dumps([FORM, str(case.resolve()), stats, shape]).encode()).hexdigest()
+    return _digest([FORM, content, shape])
 
 
-def _load(file: Path) -> NDArray[np.float16] | None:
+def _looks(case: Path) -> str:
+    """A digest of the names, sizes and times of change of a case's files; names, which may be patients', stay in it."""
+    with _readable(case):
+        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in _files(case)]
+        return _digest([str(case.resolve()), stats])
+
+
+def _content(case: Path) -> str:
+    """A digest of a case's files, wherever they lie."""
+    digests = []
+    with _readable(case):
+        for file in _files(case):
+            with file.open("rb") as opened:
+                digests.append([file.name, hashlib.file_digest(opened, "sha256").hexdigest()])
+    return _digest(digests)
+
+
+def _files(case: Path) -> list[Path]:
+    return sorted(file for file in case.iterdir() if file.is_file()) if case.is_dir() else [case]
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+@contextmanager
+def _readable(case: Path) -> Iterator[None]:
     try:
-        kept: NDArray[np.float16] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # not there, or damaged: prepared anew
-        return None
-    return kept
-
-
-def _save(file: Path, prepared: NDArray[np.float16]) -> None:
-    """Write beside, then rename: another process sees the whole file or none."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, unfinished = tempfile.mkstemp(dir=file.parent, suffix=".new")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            np.save(out, prepared)
-        Path(unfinished).replace(file)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        what = f"cannot be opened ({error.strerror})"
+        raise UnreadableCase(case, what, "Put it back, or allow the agent to read it") from error

@@ -47,8 +47,8 @@ class CaseList:
 
 
 @dataclass
-class _Findings:
-    """What a search collects on its way."""
+class Search:
+    """What a search collects on its way: cases, what keeps others from being used, and what a person should know."""
 
     cases: list[Case] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -62,13 +62,8 @@ def find_cases(root: Path, classes: Sequence[str], table: Path | None = None) ->
     DICOM headers is read. Raises DataProblems with all problems at once; a class without cases is only a warning, since
     a hospital may see one disease alone.
     """
-    if not root.is_dir():
-        raise DataProblems(root, ["the folder does not exist; correct the path of the data in the configuration"])
-    table = table or (root / TABLE if (root / TABLE).is_file() else None)
-    found = _from_table(table, classes) if table else _from_folders(root, classes)
+    found = search(root, classes, table)
     found.problems += patients_in_two_splits(found.cases)
-    if not found.cases and not found.problems:
-        found.problems.append(f"no case found; expected folders named {', '.join(classes)}, or a {TABLE}")
     if found.problems:
         raise DataProblems(table or root, found.problems)
     listed = CaseList(
@@ -76,6 +71,17 @@ def find_cases(root: Path, classes: Sequence[str], table: Path | None = None) ->
     )
     empty = [f"class {name} has no cases" for name, n in zip(classes, listed.count_by_class(), strict=True) if n == 0]
     return CaseList(root, listed.classes, listed.cases, (*listed.warnings, *empty, *_one_patient_only(listed.cases)))
+
+
+def search(root: Path, classes: Sequence[str], table: Path | None = None) -> Search:
+    """As `find_cases`, but problems are part of the result; whether a patient is in two splits is not looked at."""
+    if not root.is_dir():
+        return Search(problems=["the folder does not exist; correct the path of the data in the configuration"])
+    table = table or (root / TABLE if (root / TABLE).is_file() else None)
+    found = _from_table(table, classes) if table else _from_folders(root, classes)
+    if not found.cases and not found.problems:
+        found.problems.append(f"no case found; expected folders named {', '.join(classes)}, or a {TABLE}")
+    return found
 
 
 def patients_in_two_splits(cases: Iterable[Case]) -> list[str]:
@@ -94,9 +100,8 @@ def patients_in_two_splits(cases: Iterable[Case]) -> list[str]:
 def _one_patient_only(cases: Sequence[Case]) -> list[str]:
     patients = {case.patient for case in cases}
     if len(cases) > 1 and len(patients) == 1:
-        return [
-            f"all {len(cases)} cases belong to patient {patients.pop()!r}: if de-identification wrote that, use a table"
-        ]
+        return [f"all {len(cases)} cases belong to one patient: if de-identification wrote the same id everywhere, "
+                "use a table"]  # fmt: skip
     return []
 
 
@@ -104,8 +109,8 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _from_folders(root: Path, classes: Sequence[str]) -> _Findings:
-    found = _Findings()
+def _from_folders(root: Path, classes: Sequence[str]) -> Search:
+    found = Search()
     for folder in [path for path in _visible(root) if path.is_dir()]:
         if folder.name not in classes:
             found.problems.append(
@@ -120,7 +125,7 @@ def _from_folders(root: Path, classes: Sequence[str]) -> _Findings:
     return found
 
 
-def _add(found: _Findings, path: Path, label: int, patient: str = "", split: Split | None = None) -> None:
+def _add(found: Search, path: Path, label: int, patient: str = "", split: Split | None = None) -> None:
     if path.is_dir() and not any(path.iterdir()):
         found.problems.append(f"{path} is an empty folder; remove it, or put the series back")
         return
@@ -130,8 +135,8 @@ def _add(found: _Findings, path: Path, label: int, patient: str = "", split: Spl
         found.problems.append(str(error))
 
 
-def _from_table(table: Path, classes: Sequence[str]) -> _Findings:
-    found = _Findings()
+def _from_table(table: Path, classes: Sequence[str]) -> Search:
+    found = Search()
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -160,7 +165,7 @@ def _from_table(table: Path, classes: Sequence[str]) -> _Findings:
     return found
 
 
-def _label(row: dict[str, str], line: int, classes: Sequence[str], found: _Findings) -> int:
+def _label(row: dict[str, str], line: int, classes: Sequence[str], found: Search) -> int:
     label = (row["label"] or "").strip()
     if label in classes:
         return classes.index(label)
@@ -170,7 +175,7 @@ def _label(row: dict[str, str], line: int, classes: Sequence[str], found: _Findi
     return -1
 
 
-def _split(row: dict[str, str], line: int, found: _Findings) -> Split | None:
+def _split(row: dict[str, str], line: int, found: Search) -> Split | None:
     named = (row.get("split") or "").strip()
     for split in SPLITS:
         if named == split:

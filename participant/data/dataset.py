@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 
 from participant.data.augmentation import Augmentation
 from participant.data.cache import PreparedCases
+from participant.data.cache_folder import CacheFolder
 from participant.data.cases import Case
 from participant.data.errors import DataProblems, UnreadableCase
 from participant.data.preprocessing import (
@@ -32,7 +32,7 @@ class CaseDataset(Dataset[tuple[Tensor, int]]):
 
     Args:
         settings: their type says whether the cases are CTs or films.
-        cache: folder for prepared cases; None keeps them in memory.
+        cache: keeps prepared cases, best one for all data sets of a training; without it they are kept in memory.
         augmentation: applied to training inputs (`__getitem__`), never to `evaluation_inputs`.
     """
 
@@ -40,7 +40,7 @@ class CaseDataset(Dataset[tuple[Tensor, int]]):
         self,
         cases: Sequence[Case],
         settings: Settings,
-        cache: Path | None = None,
+        cache: CacheFolder | None = None,
         *,
         augmentation: Augmentation | None = None,
         seed: int = 0,

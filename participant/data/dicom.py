@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -51,18 +52,21 @@ def read_dicom_series(folder: Path) -> Volume:
     Slices are ordered by their position along the slice normal. Localisers and files that are not DICOM are left out.
     Compressed pixels are decoded by pylibjpeg. Raises UnreadableCase.
     """
-    headers = [(path, header) for path, header in _headers(folder) if not _is_localiser(header)]
+    headers = [(path, header) for path, header in _headers(folder) if not is_localiser(header)]
     if not headers:
         raise UnreadableCase(folder, "holds no DICOM slice", "Put the files of one CT series into it")
     if len(headers) == 1 and str(headers[0][1].get("Modality", "")) in XRAY_MODALITIES:
         return read_dicom_xray(headers[0][0])
-    slices = [_slice(path, header) for path, header in headers]
-    _check_one_series(folder, slices)
-    ordered, step = _along_normal(folder, slices)
+    ordered, step = _ordered(folder, headers)
     stored = np.stack([_hounsfield(one) for one in ordered])
     affine = RAS_FROM_LPS @ _affine(ordered[0], step)
     voxels, spacing, axes = to_patient_axes(stored.transpose(2, 1, 0), affine)
     return Volume(np.clip(voxels, *HU_RANGE), spacing, "ct", axes, folder)
+
+
+def check_series(folder: Path, headers: Sequence[tuple[Path, Dataset]]) -> None:
+    """Whether these slices make one volume, as far as their headers tell. Raises UnreadableCase."""
+    _ordered(folder, headers)
 
 
 def read_dicom_xray(path: Path) -> Volume:
@@ -88,13 +92,15 @@ def read_dicom_xray(path: Path) -> Volume:
 
 def patient_id(path: Path) -> str:
     """The PatientID of a DICOM file, or of the first slice in a folder; "" where it has none. Raises UnreadableCase."""
+    header = first_header(path)
+    return "" if header is None else str(header.get("PatientID", "") or "").strip()
+
+
+def first_header(path: Path) -> Dataset | None:
+    """The header of a DICOM file, or of the first in a folder; None of a folder without any. Raises UnreadableCase."""
     if not path.is_dir():
-        return str(_header(path).get("PatientID", "") or "").strip()
-    for file in _candidates(path):
-        header = _header_if_dicom(file)
-        if header is not None:
-            return str(header.get("PatientID", "") or "").strip()
-    return ""
+        return _header(path)
+    return next((header for header in map(_header_if_dicom, _candidates(path)) if header is not None), None)
 
 
 def _candidates(folder: Path) -> list[Path]:
@@ -109,12 +115,13 @@ def _headers(folder: Path) -> list[tuple[Path, Dataset]]:
 
 def _header_if_dicom(path: Path) -> Dataset | None:
     """The header, or None for a file that does not even claim to be DICOM (a note, a thumbnail)."""
-    if path.suffix.lower() not in (".dcm", ".dicom", ".ima") and not _has_preamble(path):
+    if path.suffix.lower() not in (".dcm", ".dicom", ".ima") and not has_preamble(path):
         return None
     return _header(path)
 
 
-def _has_preamble(path: Path) -> bool:
+def has_preamble(path: Path) -> bool:
+    """Whether a file says that it is DICOM, whatever its name."""
     with path.open("rb") as file:
         file.seek(128)
         return file.read(4) == b"DICM"
@@ -136,7 +143,8 @@ def _header(path: Path) -> Dataset:
     return header
 
 
-def _is_localiser(header: Dataset) -> bool:
+def is_localiser(header: Dataset) -> bool:
+    """Whether it is the overview that a scan is planned on."""
     kind = header.get("ImageType") or []
     return "LOCALIZER" in [str(part).upper() for part in kind]
 
@@ -176,6 +184,13 @@ def _is_geometry(direction: NDArray[np.float64], position: NDArray[np.float64], 
     axes = direction.reshape(2, 3)
     perpendicular = bool(np.abs(axes @ axes.T - np.eye(2)).max() < 0.01)
     return perpendicular and bool(np.abs(position).max() < 1e5) and bool(0 < spacing.min() <= spacing.max() < 1e3)
+
+
+def _ordered(folder: Path, headers: Sequence[tuple[Path, Dataset]]) -> tuple[list[_Slice], NDArray[np.float64]]:
+    """The slices of a series by position, and the step in mm (3,) from each to the next. Raises UnreadableCase."""
+    slices = [_slice(path, header) for path, header in headers]
+    _check_one_series(folder, slices)
+    return _along_normal(folder, slices)
 
 
 def _check_one_series(folder: Path, slices: list[_Slice]) -> None:

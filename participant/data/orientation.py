@@ -34,6 +34,20 @@ def to_patient_axes(
     return np.ascontiguousarray(turned.transpose(2, 1, 0), np.float32), (depth, height, width), letters
 
 
+def turned(frames: NDArray[Any], letters: str) -> NDArray[Any]:
+    """Frames (slices, rows, columns) of a file whose stored axes are these letters, as (depth, height, width)."""
+    found, wanted = _nibabel.axcodes2ornt(letters), _nibabel.axcodes2ornt("LPS")
+    moved = _nibabel.apply_orientation(frames.transpose(2, 1, 0), _nibabel.ornt_transform(found, wanted))
+    return np.ascontiguousarray(moved.transpose(2, 1, 0))
+
+
+def from_patient_axes(voxels: NDArray[Any], letters: str) -> NDArray[Any]:
+    """Inverse of `turned`: (depth, height, width) as the frames of a file with these stored axes."""
+    found, wanted = _nibabel.axcodes2ornt("LPS"), _nibabel.axcodes2ornt(letters)
+    moved = _nibabel.apply_orientation(voxels.transpose(2, 1, 0), _nibabel.ornt_transform(found, wanted))
+    return np.ascontiguousarray(moved.transpose(2, 1, 0))
+
+
 def _spacing(affine: NDArray[np.float64], found: NDArray[np.float64]) -> list[float]:
     """mm between voxels along the patient's x, y and z."""
     lengths = np.linalg.norm(affine[:3, :3], axis=0)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crypto.checks import check_roster
 from crypto.errors import CryptoError
 from crypto.plan import Plan, Roster
+from crypto.privacy import length
 from crypto.schemes import Recipients, scheme
 from crypto.schemes.shares import check_sharing
 from participant.job import Cancelled, Job
@@ -24,6 +25,7 @@ from participant.steps.desk import Desk
 from participant.steps.epochs import check_plan_key
 from participant.steps.evaluation import share_evaluation
 from participant.steps.peers import check_members, check_plan_scope
+from participant.steps.privacy import check_private_plan
 from participant.terms import RoundTerms
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ def accept(desk: Desk, plan: Plan, roster: Roster) -> bool:
         check_plan_scope(desk, plan)
         site.policy.check_plan(plan, desk.study.recipe)
         check_terms(desk, plan)
+        check_private_plan(desk, plan)
         check_plan_key(desk, plan)
         check_carried(desk, plan, roster)
         site.record.accept(plan)
@@ -76,7 +79,7 @@ def contribute(desk: Desk, plan: Plan, roster: Roster, job: Job) -> None:
         stored = desk.site.sealed.find(plan) or _make(desk, plan, roster, job)
         _upload(desk, plan, stored, job)
     except Cancelled:
-        why = "the round closed, the site left or the agent ends"
+        why = "the round closed, the site left, its hours for training are over or the agent ends"
         desk.say(f"round {plan.round}, attempt {plan.attempt}: stopped; {why}")
     except (Refused, CryptoError) as error:
         desk.refuse(error, plan.digest, "plan", plan)
@@ -102,10 +105,12 @@ def _make(desk: Desk, plan: Plan, roster: Roster, job: Job) -> StoredContributio
         share_evaluation(desk, plan, work.counts, job)
         start = time.perf_counter()
         to = site.keyring.public(plan.study, plan.epoch) if plan.epoch is not None else Recipients(roster, site.me)
-        sealed = scheme(plan.scheme).seal(
-            plan, desk.layout, work.update, work.samples, work.counts, to, site.multiplier()
+        counted = bool(desk.layout.counts) or plan.weighting != "equal"
+        samples = work.samples if counted else 0  # nobody needs their number, so it does not leave
+        sealed = scheme(plan.scheme).seal(plan, desk.layout, work.update, samples, work.counts, to, site.multiplier())
+        stored = site.sealed.write(
+            plan, site.me, sealed, site.identity.sign, work.state, residuals=desk.privacy is None
         )
-        stored = site.sealed.write(plan, site.me, sealed, site.identity.sign, work.state)
     finally:
         site.bench.release()
     site.record.note_figures(
@@ -139,11 +144,13 @@ def _train(desk: Desk, plan: Plan, roster: Roster, base: NDArray[np.float32], jo
     site, name = desk.site, f"{desk.study.name} round {plan.round}"
     try:
         trainer = desk.trainer()
-        with site.reporter.work(f"{name}: evaluating the global model", job.check) as advance:
-            counts = trainer.evaluate(base, desk.layout, advance)
+        counts = list[int]()
+        if desk.layout.counts:
+            with site.reporter.work(f"{name}: evaluating the global model", job.check) as advance:
+                counts = trainer.evaluate(base, desk.layout, advance)
         if plan.kind == "evaluation":
             return _Work(None, trainer.samples, counts)
-        terms = RoundTerms(plan.round, plan.rate, len(plan.expected) / len(roster.members))
+        terms = RoundTerms(plan.round, plan.rate, len(plan.expected) / len(roster.members), plan.attempt)
         with site.reporter.work(f"{name}: training", job.check) as advance:
             result = trainer.train(base, desk.layout, terms, advance)
     except Cancelled:
@@ -166,9 +173,13 @@ def _update(
 
     Not of buffers: what a running mean lacks, the next round's training sees for itself, and added to that it would
     carry the mean too far, and a variance below zero. Where sites that left still count, what it added to the study's
-    first model, and nothing that would be summed twice.
+    first model, and nothing that would be summed twice. Under differential privacy, what may be summed of it.
     """
     site = desk.site
+    if desk.privacy is not None:
+        update = trained - base
+        desk.say(f"round {plan.round}: an update of length {length(update):.3g}, clipped to {desk.privacy.clip:g}")
+        return desk.privacy.protected(update, plan.minimum_contributors)
     if plan.origin is None:
         residual = site.sealed.residual(desk.study.id, desk.layout.size)
         for tensor, place in desk.layout.slices():

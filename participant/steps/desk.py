@@ -21,6 +21,7 @@ from crypto.identity import Identity
 from crypto.layout import Layout
 from crypto.manifest import Refusal, ShareRefusal
 from crypto.plan import Plan, Roster
+from crypto.privacy import Privacy
 from crypto.ring import FftMultiplier, MakeMultiplier
 from participant.client import Client
 from participant.documents import Study
@@ -117,14 +118,14 @@ class Desk:
 
     Raises:
         Refused: the study's recipe or layout is not what its digest says.
-        Malformed: its layout is none.
+        Malformed: its layout is none, or what it promises of privacy.
     """
 
     def __init__(self, site: Site, study: Study) -> None:
         if digest(study.recipe) != study.recipe_digest or digest(study.layout) != study.layout_digest:
             raise Refused("study-inconsistent", f"recipe or layout of the study {study.name} do not have their digests")
         self.site, self.study = site, study
-        self.layout = study.layout_value()
+        self.layout, self.privacy = study.layout_value(), Privacy.of(study.recipe)
         self.sent_approval: str | None = None
         self.approved: Approved | None = None
         self._trainer: Trainer | None = None

@@ -18,7 +18,7 @@ def share_evaluation(desk: Desk, plan: Plan, counts: Sequence[int], job: Job) ->
     The round does not depend on it: what the coordinator does not take is ledgered, and the work goes on.
     """
     site = desk.site
-    if site.policy.metrics != "site":
+    if site.policy.metrics != "site" or not counts:
         return
     said = SiteEvaluation(plan=plan.digest, site=site.me, model=plan.base_model, counts=tuple(counts))
     try:

@@ -6,12 +6,15 @@ import logging
 from typing import Final
 
 from crypto.errors import CryptoError
+from crypto.manifest import StudyRefusal
 from crypto.parameters import DEFAULT_MINIMUM_CONTRIBUTORS
 from participant.documents import Study
 from participant.policy import Refused, recipe_name
+from participant.session import Problem, Unreachable
 from participant.steps.carrying import COUNTS_ON
-from participant.steps.desk import Desk, Site
+from participant.steps.desk import Desk, Site, code_of
 from participant.steps.epochs import drop_keys
+from participant.steps.privacy import check_figures_and_privacy
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +34,14 @@ def join(site: Site, study: Study) -> Desk | None:
         site.policy.check_study(recipe_name(study.recipe), study.scheme, least)
         site.policy.check_release(study.release)
         desk = Desk(site, study)
+        check_figures_and_privacy(site, desk)
         site.record.pin(study.id, study.recipe_digest, study.layout_digest, study.scheme, study.release)
         site.record.pin_minimum(study.id, least)
     except (Refused, CryptoError) as error:
-        if not site.record.refused(study.recipe_digest, f"study-{study.id}"):
-            log.warning("not joining %s: %s", study.name, error)
-            site.ledger.append("refusal", study=str(study.id), code="study", words=str(error))
-            site.record.keep_refusal(study.recipe_digest, f"study-{study.id}")
+        _refuse(site, study, error)
         return None
-    if study.member:
+    refused_before = site.record.forget_refusals(_about(study))
+    if study.member and not refused_before:
         return desk
     if study.state in OVER:
         return None
@@ -51,6 +53,25 @@ def join(site: Site, study: Study) -> Desk | None:
         site.client.leave(study.id)
         return None
     return desk
+
+
+def _refuse(site: Site, study: Study, error: Refused | CryptoError) -> None:
+    """Say no to a study, once: on the terminal, in the ledger, and to the coordinator."""
+    code, words = code_of(error), str(error)[:500]
+    if site.record.refused(_about(study), code):
+        return
+    log.warning("not joining %s: %s", study.name, words)
+    site.ledger.append("refusal", study=str(study.id), code=code, words=words)
+    site.record.keep_refusal(_about(study), code)
+    refusal = StudyRefusal(study=study.id, site=site.me, code=code, words=words)
+    try:
+        site.client.refuse_study(site.identity.sign(refusal))
+    except (Problem, Unreachable) as problem:
+        log.warning("%s: the coordinator did not take the refusal: %s", study.name, problem)
+
+
+def _about(study: Study) -> str:
+    return f"study/{study.id}"
 
 
 def _warn(desk: Desk, least: int) -> None:

@@ -163,6 +163,8 @@ def _approve(desk: Desk, member: Member, approved: Mapping[UUID, str], newcomers
     if desk.site.policy.peers == "ask":
         words = f"{member.name} waits for approval: {public.words}. Compare by telephone, then: {how}"
         desk.say_once(words, logging.WARNING)
+        fields = {"site": str(member.site), "name": member.name, "words": words}
+        desk.note_once(f"{desk.study.id}/{public.fingerprint}", "peer-waits", None, **fields)
         return False
     newcomers.append(member)
     return True

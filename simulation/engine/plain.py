@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -32,6 +33,7 @@ from participant.setup import image_trainer
 from participant.steps.desk import Trainer
 from participant.terms import RoundTerms
 from simulation.engine.folder import Progress, local_models, model_file, note_seconds
+from simulation.engine.seeded import seeded
 from simulation.engine.shares import asked_in, carried, weight_of
 from simulation.engine.sites import OPEN, config_of, home_of, trainer_factory
 from simulation.engine.values import Federated, RoundDone, Spec
@@ -48,7 +50,7 @@ Doubles = NDArray[np.float64]
 def run_plain(spec: Spec, folder: Path, progress: Progress) -> Federated:
     """Train and average in float64, round after round; `folder` is this run's already."""
     plain, rows = _Plain(spec, folder), _rows(folder)
-    while not rows or rows[-1]["kind"] == "training":
+    while not plain.over(rows):
         start = time.perf_counter()
         rows.append(plain.round(rows))
         seconds = time.perf_counter() - start
@@ -79,6 +81,11 @@ class _Plain:
         self._hospitals = {hospital.name: hospital for hospital in spec.hospitals}
         self._trainer = lru_cache(OPEN)(self._new_trainer)
 
+    def over(self, rows: Sequence[Row]) -> bool:
+        """After the evaluation, or after the last training round where nothing is counted."""
+        last = len(rows) == self._spec.rounds and not self._layout.counts
+        return last or (bool(rows) and rows[-1]["kind"] == "evaluation")
+
     def round(self, rows: Sequence[Row]) -> Row:
         """The next round after these, its model on the disk; its row as a coordinator would give it."""
         spec, number, started = self._spec, len(rows) + 1, time.time()
@@ -88,7 +95,7 @@ class _Plain:
         base = read_model(model_file(self._folder, number - 1)) if number > 1 else self._first
         present = spec.present(number - 1)
         asked = asked_in(spec, number)
-        counts = {name: self._trainer(name).evaluate(base.vector, self._layout, _silent) for name in asked}
+        counts = {name: self._counts(name, base) for name in asked}
         seconds, leavers = 0.0, carried(spec, number) if training else []
         if training:
             seconds = self._train(number, base, asked, present, counts, leavers, paced, losses)
@@ -148,10 +155,22 @@ class _Plain:
             write_whole(folder / LOCAL_STATE, result.state)
         weight = weight_of(self._spec.recipe, self._layout, result.samples, counts, reference)
         start = self._first if self._terms.federation.carry else base
-        update = (result.vector - start.vector).astype(np.float64)  # float32 as an agent subtracts
+        update = self._protected(name, terms.round, result.vector - start.vector).astype(np.float64)
         if self._terms.federation.carry:
             np.savez(home.path / _CONTRIBUTION, update=update, weight=weight, counts=counts)
         return _Contribution(update, weight, result.seconds, counts)
+
+    def _counts(self, name: str, base: SavedModel) -> list[int]:
+        """What a site counts of a round's base model, in a study in which they do."""
+        return self._trainer(name).evaluate(base.vector, self._layout, _silent) if self._layout.counts else []
+
+    def _protected(self, name: str, number: int, update: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The update with the site's share of noise, where the recipe has differential privacy."""
+        promise, seed = self._terms.privacy, self._spec.noise_seed
+        if promise is None:
+            return update
+        with nullcontext() if seed is None else seeded(seed, name, number, 1):
+            return promise.protected(update, self._spec.recipe.federation.minimum_contributors)
 
     def _kept(self, name: str) -> _Contribution:
         with np.load(home_of(self._folder, name).path / _CONTRIBUTION) as kept:

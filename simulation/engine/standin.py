@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.layout import Layout, Tensor
-from models.flatten import save_model
-from models.pooled import count_fields
+from models.flatten import recipe_counts, save_model
 from models.recipe import Recipe
 from participant.progress import Advance
 from participant.steps.desk import Trainer, TrainerFactory
@@ -62,6 +61,5 @@ class StandIns:
 
 def save_stand_in(path: Path, recipe: Recipe, parameters: int) -> None:
     """A first model of so many parameters, in the place of the recipe's network; whole or not at all."""
-    counts = count_fields(len(recipe.network.classes), recipe.evaluation.bins)
-    layout = Layout((Tensor("stand-in", (parameters,), "parameter"),), counts)
+    layout = Layout((Tensor("stand-in", (parameters,), "parameter"),), recipe_counts(recipe))
     save_model(path, np.zeros(parameters, np.float32), layout, recipe)

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from models.flatten import SavedModel
 from participant.case_data import CaseData
-from participant.training import Trainer
+from participant.training import Machine, Trainer
 from simulation.control_worker import train_rounds
 from simulation.experiments.judging import Judge
 from simulation.experiments.results import Point
@@ -53,7 +53,8 @@ def _trained(
     state = task.folder / "state"
     shutil.rmtree(state, ignore_errors=True)  # of a training that was broken off
     own = CaseData.joined([cases[name] for name in members])
-    trainer = Trainer(first.recipe, own, state, task.seed, checkpoints=task.checkpoints, threads=1, continuous=True)
+    machine, files = Machine(threads=1), task.checkpoints
+    trainer = Trainer(first.recipe, own, state, task.seed, checkpoints=files, machine=machine, continuous=True)
     judge, model, seconds = Judge(task, first, cases), first, 0.0
     curve = [judge.point(0, first)]
     for number, result in enumerate(train_rounds(trainer, first, first.recipe.federation.rounds), 1):

@@ -16,7 +16,7 @@ from models.recipe import Recipe
 from models.registry import build
 from participant.case_data import CaseData, Cases
 from participant.data.cases import Case
-from participant.training import Trainer
+from participant.training import Machine, Trainer
 from simulation.control_worker import silent
 from simulation.experiments.results import Examined, HeatMap, Predictions, Split
 
@@ -31,7 +31,7 @@ def examine(
 ) -> Examined:
     """Its probabilities on the test cases of all hospitals and on the members' other cases, and its heat maps."""
     joined = CaseData.joined(list(cases.values()))
-    trainer = Trainer(saved.recipe, joined, state, 0, checkpoints=checkpoints, threads=1)
+    trainer = Trainer(saved.recipe, joined, state, 0, checkpoints=checkpoints, machine=Machine(threads=1))
     found = {
         split: _predictions(
             trainer, saved, {site: getattr(cases[site], split) for site in _whose(split, cases, members)}

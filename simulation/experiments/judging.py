@@ -8,7 +8,7 @@ from coordinator.metrics import measures
 from crypto.layout import named_counts
 from models.flatten import SavedModel
 from participant.case_data import CaseData
-from participant.training import Trainer
+from participant.training import Machine, Trainer
 from simulation.control_worker import silent
 from simulation.experiments.results import Point
 from simulation.experiments.task import Task
@@ -21,7 +21,8 @@ class Judge:
         joined = CaseData.joined([cases[name] for name in task.members])
         # Its folder stays empty: a judge keeps nothing from round to round.
         state, checkpoints = task.folder / "state" / "judge", task.checkpoints
-        self._trainer = Trainer(model.recipe, joined, state, task.seed, checkpoints=checkpoints, threads=1)
+        machine = Machine(threads=1)
+        self._trainer = Trainer(model.recipe, joined, state, task.seed, checkpoints=checkpoints, machine=machine)
 
     def point(self, number: int, model: SavedModel, training_loss: float | None = None) -> Point:
         """The model after so many rounds; 0 is the first model."""

@@ -11,12 +11,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bootstrap import Figure, Labels, Probabilities, auc_of, macro_auc, sensitivity_of, specificity_of
+from models.bootstrap import (
+    Figure,
+    Labels,
+    Probabilities,
+    auc_of,
+    confusion_of,
+    macro_auc,
+    sensitivity_of,
+    specificity_of,
+)
 from models.bootstrap import accuracy as share_right
+from models.calibration import cross_entropy
 from simulation.experiments.describe import Measure
 from simulation.experiments.results import Examined, Predictions, Split, UnitResult
-
-SMALLEST_PROBABILITY = 1e-7  # bounds a single case's loss, as in the pooled counts
 
 
 def accuracy(split: Split = "test") -> Measure:
@@ -26,7 +34,7 @@ def accuracy(split: Split = "test") -> Measure:
 
 def loss() -> Measure:
     """Mean cross entropy of the test cases."""
-    return _measure(_cross_entropy)
+    return _measure(cross_entropy)
 
 
 def auc(label: str | None = None, sites: Sequence[str] = ()) -> Measure:
@@ -73,7 +81,7 @@ def precision(label: str) -> Measure:
 
 def over_sites(name: Literal["accuracy", "loss"]) -> Measure:
     """The mean over hospitals of a figure on each one's own test cases, each hospital counting alike."""
-    figure = share_right if name == "accuracy" else _cross_entropy
+    figure = share_right if name == "accuracy" else cross_entropy
 
     def measure(result: UnitResult) -> float | None:
         sites = sorted({str(site) for model in result.models.values() for site in model.test.sites})
@@ -121,10 +129,7 @@ def seconds(phase: str) -> Measure:
 
 def confusion(predictions: Predictions) -> NDArray[np.int64]:
     """Cases [C, C]: rows are the truth, columns the likeliest class."""
-    classes = predictions.probabilities.shape[1]
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (predictions.labels, predictions.probabilities.argmax(axis=1)), 1)
-    return counts
+    return confusion_of(predictions.probabilities, predictions.labels)
 
 
 def _measure(figure: Figure, split: Split = "test", sites: Sequence[str] = ()) -> Measure:
@@ -134,11 +139,6 @@ def _measure(figure: Figure, split: Split = "test", sites: Sequence[str] = ()) -
         return figure(found.probabilities, found.labels) if found is not None and len(found) else None
 
     return lambda result: _mean(of_model(examined) for examined in result.models.values())
-
-
-def _cross_entropy(probabilities: Probabilities, labels: Labels) -> float | None:
-    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(of_truth, SMALLEST_PROBABILITY, 1)).mean()) if len(labels) else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -24,11 +24,15 @@ Kind: TypeAlias = Literal["ct", "xray"]
 
 @dataclass(frozen=True)
 class Phantom:
-    """One synthetic CT. hu, lesions and lungs: (depth, height, width); the latter two are shares of each voxel."""
+    """One synthetic CT. hu, lesions, lungs and side: (depth, height, width).
+
+    lesions and lungs are shares of each voxel; side is -1 in the patient's right half, +1 in the left.
+    """
 
     hu: Field
     lesions: Field
     lungs: Field
+    side: Field
     grid: Grid
     patient: Patient
 
@@ -38,8 +42,9 @@ def ct_phantom(label: str, scanner: Scanner, seed: int, difficulty: Difficulty |
     rng = np.random.default_rng(seed)
     patient = draw_patient(rng, scanner.patient_size)
     grid = scanner.grid(patient)
-    case = add_lesions(build_chest(patient, grid, rng), label, rng, difficulty or Difficulty())
-    return Phantom(scanner.scan(case.hu, grid, rng), case.lesions, case.lungs, grid, patient)
+    chest = build_chest(patient, grid, rng)
+    case = add_lesions(chest, label, rng, difficulty or Difficulty())
+    return Phantom(scanner.scan(case.hu, grid, rng), case.lesions, case.lungs, chest.side, grid, patient)
 
 
 def xray_phantom(label: str, scanner: Scanner, seed: int, difficulty: Difficulty | None = None) -> Field:

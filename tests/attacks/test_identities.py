@@ -25,6 +25,11 @@ MEMBERS = r"GET /v1/studies/[^/]+/roster$"
 POLICIES = [pytest.param(Policy(peers="auto"), id="auto"), pytest.param(Policy(peers="ask"), id="ask")]
 
 
+def ask_for_members(federation: Federation) -> None:
+    """Every task names another list than the one that agents know: else they would not ask for it."""
+    federation.hostile.change(TASK, lambda found: found | {"members": "0" * 64})
+
+
 def list_also(federation: Federation, *members: Member) -> None:
     """Name these among the study's members, and as lacking its key; whom it is asked for does not matter."""
     dealer = str(federation.seats[0].id)
@@ -34,6 +39,7 @@ def list_also(federation: Federation, *members: Member) -> None:
         return found | {"epoch": found["epoch"] | {"missing": lacking, "dealer": dealer}}
 
     federation.hostile.change(MEMBERS, lambda found: roster_with(Roster.from_json(found), *members).to_json())
+    ask_for_members(federation)
     federation.hostile.change(TASK, task)
 
 
@@ -263,6 +269,7 @@ def test_j_the_dealers_own_keys_swapped(stage: Stage) -> None:
         federation.hostile.change(
             MEMBERS, lambda found, entry=entry: roster_with(Roster.from_json(found), entry).to_json(), seat.id
         )
+    ask_for_members(federation)
     for _ in range(3):
         federation.look()
         federation.conductor.advance_once()

@@ -90,7 +90,7 @@ def _logged_in(chromium: Browser, url: str, token: str, theme: Literal["light", 
 
 @contextmanager
 def _serving(data_dir: Path) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     command = [BIN / "pleura-coordinator", "serve", "--port", str(port), "--data-dir", str(data_dir)]
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
@@ -108,7 +108,8 @@ def _coordinator(data_dir: Path, *arguments: str) -> Any:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nothing listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

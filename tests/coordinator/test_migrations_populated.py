@@ -50,6 +50,7 @@ ROWS: Final[list[tuple[str, dict[str, Any]]]] = [
     ("votes", WORD),
     ("openings", {**WORD, "rejection": None}),
     ("refusals", {**WORD, "step": "ballot"}),
+    ("study_refusals", {"study_id": STUDY, "site_id": OTHER, "signed": {"message": {}}, "received": 4.0}),
     ("outcomes", WORD),
     ("spot_checks", WORD),
     ("site_evaluations", {**WORD, "derived": {"auc": 0.75}}),

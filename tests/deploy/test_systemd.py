@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from coordinator import cli
 from coordinator.settings import load
+from participant.doctor.network import proxy_of
 from participant.settings import HOME_VARIABLE, Home
 
 UNITS: Final = sorted(samples.SYSTEMD.glob("*.service"))
@@ -32,27 +33,33 @@ def _folder(service: dict[str, list[str]]) -> Path:
     return Path("/var/lib") / name
 
 
-def test_there_are_two() -> None:
-    assert [path.stem for path in UNITS] == ["pleura-coordinator", "pleura-participant"]
+def _program(path: Path) -> str:
+    """Of the unit's user, too: the page is the participant's."""
+    return path.stem.removesuffix("-page")
+
+
+def test_there_are_three() -> None:
+    assert [path.stem for path in UNITS] == ["pleura-coordinator", "pleura-participant-page", "pleura-participant"]
 
 
 @each
 def test_its_command_is_there(path: Path) -> None:
     (command,) = samples.unit(path)["Service"]["ExecStart"]
     words = command.split()
-    assert words[0] == f"/opt/pleura/bin/{path.stem}"
+    assert words[0] == f"/opt/pleura/bin/{_program(path)}"
     samples.check_command(words)
 
 
 @each
 def test_it_is_confined(path: Path) -> None:
     service = samples.unit(path)["Service"]
-    assert service["User"] == [path.stem]
+    assert service["User"] == [_program(path)]
     assert f"useradd --system --user-group --home-dir {_folder(service)} " in samples.PAGE.read_text()
     assert service["ProtectSystem"] == ["strict"]
     assert service["CapabilityBoundingSet"] == [""]
     assert service["NoNewPrivileges"] == service["PrivateTmp"] == service["ProtectHome"] == ["true"]
     assert service["Restart"] == ["on-failure"]
+    assert service["LimitCORE"] == ["0"]
     assert "ReadWritePaths" not in service, "its own folder is all it writes to"
 
 
@@ -83,6 +90,27 @@ def test_the_agent_starts_once_it_has_enrolled() -> None:
     assert service["Environment"] == [f"{HOME_VARIABLE}={folder}"]
     assert PARTICIPANT["Unit"]["ConditionPathExists"] == [str(Home(folder).enrolment)]
     assert service["EnvironmentFile"][0].startswith("-"), "there need not be one"
+
+
+def test_the_page_is_for_this_machine_and_whoever_has_the_token() -> None:
+    service = samples.unit(samples.SYSTEMD / "pleura-participant-page.service")["Service"]
+    assert service["Environment"] == PARTICIPANT["Service"]["Environment"]
+    assert service["StateDirectory"] == PARTICIPANT["Service"]["StateDirectory"]
+    assert service["ExecStart"][0].split()[1:] == ["serve", "--token"]
+    assert (service["IPAddressDeny"], service["IPAddressAllow"]) == (["any"], ["localhost"])
+
+
+def test_the_agents_variables() -> None:
+    sample = (samples.SYSTEMD / "participant.env.sample").read_text()
+    (file,) = PARTICIPANT["Service"]["EnvironmentFile"]
+    assert f"-m 0600 deploy/systemd/participant.env.sample {file.removeprefix('-')}" in samples.PAGE.read_text()
+    variables = dict(
+        line.removeprefix("#").split("=", 1) for line in sample.splitlines() if re.match(r"#[A-Z_]+=", line)
+    )
+    assert set(variables) == {"HTTPS_PROXY", "NO_PROXY"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("https_proxy", variables["HTTPS_PROXY"])
+        assert proxy_of("https://pleura.example.org") == variables["HTTPS_PROXY"]
 
 
 def test_a_gpu_is_all_that_the_drop_in_adds() -> None:

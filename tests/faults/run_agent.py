@@ -15,8 +15,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
 
-import tiny_federation as tiny
 from rich.console import Console
+from tiny_trainer import TinyTrainer
 
 from participant import logs, setup
 from participant.agent import Agent, only_one
@@ -51,7 +51,7 @@ class StoppingClient(Client):
 
 def main() -> None:
     logs.set_up(Console(stderr=True))
-    home, trainer = Home(Path(sys.argv[1])), tiny.TinyTrainer(int(sys.argv[2]), lambda number: reach("training"))
+    home, trainer = Home(Path(sys.argv[1])), TinyTrainer(int(sys.argv[2]), lambda number: reach("training"))
     agent = Agent()
     with (
         only_one(home.lock),

@@ -20,6 +20,7 @@ import numpy as np
 import uvicorn
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from tiny_trainer import CLASSES, TinyTrainer
 
 from coordinator.app import create_app, open_services
 from coordinator.services import Services
@@ -30,13 +31,11 @@ from crypto.layout import Layout, Tensor
 from models.pooled import count_fields
 from participant import setup
 from participant.agent import Agent, StudyLoop
-from participant.progress import Advance, Lines
+from participant.progress import Lines
 from participant.settings import Config, Home
-from participant.steps.desk import Desk, Site, TrainResult
-from participant.terms import RoundTerms
+from participant.steps.desk import Desk, Site
 
 N_MAX = 100
-CLASSES = 2
 BINS = 4
 LAYOUT = Layout(
     (Tensor("weight", (60, 50), "parameter"), Tensor("bias", (), "parameter"), Tensor("mean", (40,), "buffer")),
@@ -69,47 +68,6 @@ def read_vector(path: Path, layout: Layout = LAYOUT) -> NDArray[np.float32]:
 
 def _text(value: Any) -> str:
     return canonical(value).decode()
-
-
-@dataclass
-class Result:
-    vector: NDArray[np.float32]
-    samples: int
-    seconds: float = 0.01
-    loss: float = 0.5
-    state: bytes = b""
-
-
-@dataclass
-class TinyTrainer:
-    """Adds known noise to the base model, so that a test can compute the mean itself.
-
-    `hook` is called in the middle of each round's training with its number: to block it, or to fail it.
-    """
-
-    number: int
-    hook: Callable[[int], None] = lambda round_number: None
-    scale: float = 0.1
-
-    @property
-    def samples(self) -> int:
-        return 20 * self.number
-
-    def update(self, size: int, round_number: int) -> NDArray[np.float32]:
-        rng = np.random.default_rng([self.number, round_number])
-        return rng.normal(0, self.scale, size).astype(np.float32)
-
-    def train(self, base: NDArray[np.float32], layout: Layout, terms: RoundTerms, progress: Advance) -> TrainResult:
-        progress(1, 2)
-        self.hook(terms.round)
-        progress(2, 2)
-        return Result(base + self.update(layout.size, terms.round), self.samples)
-
-    def evaluate(self, base: NDArray[np.float32], layout: Layout, progress: Advance) -> list[int]:
-        """Ten cases a site: of each class five, all right."""
-        progress(1, 1)
-        scores = [[[0, 0, 0, 5], [5, 0, 0, 0]]] * CLASSES
-        return [10, 1000 * self.number, 5, 0, 0, 5, *np.array(scores).ravel().tolist()]
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from models import registry
-from models.heatmaps import heat_map
+from models.heatmaps import heat_map, heat_maps
 from models.recipe import load_recipe
 
 INPUTS = {
@@ -65,6 +65,19 @@ def test_frozen_networks_and_inference_mode_make_the_same_map(name: str) -> None
         assert np.allclose(heat_map(model, inputs.clone(), 0), expected)
 
 
+@pytest.mark.parametrize("name", INPUTS)
+def test_one_pass_gives_the_scores_and_every_map(name: str) -> None:
+    model, inputs = network(name).eval(), torch.randn(INPUTS[name])
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    found = heat_maps(model, inputs)
+    assert passes == [1]
+    with torch.inference_mode():
+        assert np.allclose(found.scores, model(inputs)[0].numpy(), atol=1e-6)
+    for label in range(len(found.scores)):
+        assert np.array_equal(found.maps[label], heat_map(model, inputs, label))
+
+
 class Quadrant(nn.Module):
     """Class 1 is the brightness of the image's dark-to-light convolution, so its map shows where the light is."""
 
@@ -89,6 +102,22 @@ def test_the_map_shows_what_speaks_for_the_class() -> None:
     assert found[light].min() > 0.99
     assert found[~light].max() == 0
     assert not heat_map(Quadrant(), image, 0).any()
+
+
+class Signed(Quadrant):
+    """The same without what keeps dark places from counting against the class."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        light = self.conv(images).mean(dim=(1, 2, 3))
+        return torch.stack([-light, light], dim=1)
+
+
+def test_what_speaks_against_the_class_is_left_out() -> None:
+    image = torch.ones(1, 1, 8, 8)
+    image[..., :4] = -1
+    found = heat_map(Signed(), image, 1)
+    assert not found[:, :4].any()
+    assert found[:, 4:].min() > 0.99
 
 
 def test_what_cannot_have_a_map_is_refused() -> None:

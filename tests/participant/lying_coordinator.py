@@ -182,6 +182,7 @@ class Coordinator:
         if "/key-parts/" in path:
             return httpx.Response(200, content=self.key_parts[UUID(path.split("/")[-2])])
         found: dict[str, Callable[[], Any]] = {
+            "status": self.status,
             "studies": lambda: [self.study()],
             "roster": self.roster.to_json,
             "task": self.full_task,
@@ -191,6 +192,9 @@ class Coordinator:
             "rounds": lambda: self.rounds,
         }
         return httpx.Response(200, json=found[last]())
+
+    def status(self) -> dict[str, Any]:
+        return {"product": "pleura", "version": "0.1.0", "protocols": [1], "coordinator": str(STUDY), "time": 0.0}
 
     def study(self) -> dict[str, Any]:
         model = sha256(self.model)

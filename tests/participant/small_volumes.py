@@ -29,6 +29,8 @@ SMALL: dict[str, Any] = {
     "training.precision": "32",
 }
 
+LASTING: dict[str, Any] = {"network__options__stem_drop": 0.1, "training__local_epochs": 2}  # ten steps that draw
+
 
 def silent(done: int, total: int) -> None:
     """Nobody watches."""
@@ -55,9 +57,9 @@ def write_site(root: Path, counts: tuple[int, ...], seed: int = 0) -> Path:
     return root
 
 
-def first_model(of: Recipe) -> tuple[Vector, Layout]:
+def first_model(of: Recipe, folder: Path | None = None) -> tuple[Vector, Layout]:
     torch.manual_seed(3)
-    network = build(of)
+    network = build(of, folder=folder)
     layout = study_layout(network, of)
     return to_vector(network, layout), layout
 

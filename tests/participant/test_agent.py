@@ -12,7 +12,7 @@ from lying_coordinator import IDENTITIES, ME, Contributed, Coordinator, Opened, 
 
 from crypto.errors import CryptoError, WrongDigest
 from crypto.identity import verify
-from crypto.manifest import Manifest
+from crypto.manifest import Manifest, StudyRefusal
 from crypto.wire import Signed
 from participant import agent, setup
 from participant.agent import Agent, only_one
@@ -58,8 +58,11 @@ def test_a_study_outside_the_policy_is_not_joined(coordinator: Coordinator, home
     http = httpx.Client(base_url="http://127.0.0.1:1", transport=httpx.MockTransport(coordinator))
     with setup.open_site(home, Lines(), make_trainer=lambda study: Trainer(), http=http) as site:
         Agent().run(site, "once")
-    assert coordinator.sent == []
-    assert "recipes" in ledgered(home, "refusal")[0]["words"]
+    (said,) = coordinator.messages("POST /studies/[^/]+/refusal", StudyRefusal)
+    assert len(coordinator.sent) == 1
+    (refusal,) = ledgered(home, "refusal")
+    assert (said.code, said.words) == (refusal["code"], refusal["words"])
+    assert "recipes" in said.words
 
 
 def test_signatures_of_the_agent_verify(coordinator: Coordinator, contributed: Contributed) -> None:

@@ -126,7 +126,9 @@ def test_one_patient_for_all_is_suspicious(tmp_path: Path) -> None:
     film(tmp_path / "a.png")
     film(tmp_path / "b.png")
     rows = "path,label,patient\na.png,healthy,ANON\nb.png,covid-19,ANON\n"
-    assert any("ANON" in warning for warning in find_cases(table(tmp_path, rows), CLASSES).warnings)
+    warnings = find_cases(table(tmp_path, rows), CLASSES).warnings
+    assert any("all 2 cases belong to one patient" in warning for warning in warnings)
+    assert not any("ANON" in warning for warning in warnings), "warnings are logged, patients' ids never are"
 
 
 def test_problems_survive_a_process_boundary(tmp_path: Path) -> None:

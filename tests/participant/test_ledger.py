@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +67,71 @@ def test_a_torn_last_line_is_set_aside_and_said(ledger: Ledger, tmp_path: Path) 
     (aside,) = tmp_path.glob("ledger.jsonl.torn-*")
     assert aside.read_text() == '{"seq": 4, "event": "sen'
     assert aside.name in entries[-2]["words"]
+
+
+def test_a_torn_last_line_breaks_nothing_before_it_is_set_aside(ledger: Ledger, tmp_path: Path) -> None:
+    head = ledger.head()
+    with (tmp_path / "ledger.jsonl").open("ab") as file:
+        file.write(b'{"seq": 4, "event": "sen')
+    assert ledger.torn()
+    assert (ledger.verify(), ledger.head()) == (3, head)
+
+
+def test_a_disk_that_takes_a_part_is_asked_for_the_rest(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, bytes(data)[:10]))
+    ledger.append("sent", what="vote")
+    assert ledger.verify() == 4
+
+
+def test_what_a_full_disk_refuses_is_not_taken_for_written(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, room = os.write, [100]
+
+    def write(descriptor: int, data: bytes) -> int:
+        if not room:
+            raise OSError(28, "No space left on device")
+        return whole(descriptor, data[: room.pop()])
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", write)
+        with pytest.raises(OSError, match="No space"):
+            ledger.append("sent", what="part")
+    assert (ledger.verify(), ledger.torn()) == (3, True)
+    ledger.append("sent", what="part")
+    assert [entry["event"] for entry in ledger.entries()][3:] == ["repaired", "sent"]
+
+
+_APPENDING = """
+import sys
+from pathlib import Path
+from participant.ledger import Ledger
+book = Ledger(Path(sys.argv[1]))
+while True:
+    book.append("sent", what="part", words="x" * 400)
+    print("written", flush=True)
+"""
+
+
+def test_a_killed_writer_loses_nothing_that_it_was_told_is_written(tmp_path: Path) -> None:
+    """kill -9 while lines are written, again and again: what `append` returned for is there, and the chain holds."""
+    file, told = tmp_path / "ledger.jsonl", 0
+    for lines_before in (1, 7, 30):
+        command = [sys.executable, "-c", _APPENDING, str(file)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            for _ in range(lines_before):
+                writer.stdout.readline()
+            writer.send_signal(signal.SIGKILL)
+            told += lines_before + len(writer.stdout.readlines())
+        book = Ledger(file)
+        assert sum(entry["event"] == "sent" for entry in book.entries()) >= told
+        told = sum(entry["event"] == "sent" for entry in book.entries())
+    book.append("sent", what="last")
+    assert list(book.entries())[-1]["what"] == "last"
 
 
 def test_a_ledger_longer_than_its_tail_goes_on(tmp_path: Path) -> None:

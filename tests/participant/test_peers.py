@@ -64,10 +64,13 @@ def test_who_is_approved_while_the_coordinator_is_told_is_in_the_next_look(tmp_p
     site = SimpleNamespace(me=members[0].site, identity=own, record=record, client=client, policy=policy)
     desk = SimpleNamespace(site=site, study=SimpleNamespace(id=study, name="tiny", carries=False))
     desk.approved, desk.sent_approval, desk.known, desk.say_once = None, None, None, lambda *_: None
+    noted: list[tuple[str, str]] = []
+    desk.note_once = lambda subject, event, plan, **fields: noted.append((event, fields["name"]))
     found = [tend_peers(cast(Desk, desk)) for _ in range(2)]
     record.close()
     assert [len(roster.members) for roster in found if roster is not None] == [2, 3]
     assert sent == [{str(members[1].site)}, {str(members[1].site), str(members[2].site)}]
+    assert noted == [("peer-waits", members[2].name)], "the local page shows who waits"
 
 
 def test_members_that_are_known_are_not_asked_for_again(tmp_path: Path) -> None:

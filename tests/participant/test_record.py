@@ -19,6 +19,7 @@ from crypto.wire import Signed
 from participant.policy import Refused
 from participant.record import Record
 from participant.sealed import SealedStore
+from participant.training_files import unfinished_file
 
 SITES = tuple(UUID(int=number) for number in (1, 2, 3, 4))
 STUDY = UUID(int=99)
@@ -276,6 +277,24 @@ def test_a_sealed_contribution_is_read_back_as_signed(store: SealedStore, tmp_pa
     assert found.octets("key-parts", 0) == b"key"
     assert found.upload_bytes == len("firstsecondkey") + len(stored.manifest.encode())
     assert store.under_way(STUDY) == [(1, 1)]
+
+
+def test_a_trainings_checkpoint_goes_when_it_is_sealed_or_its_round_has_ended(
+    store: SealedStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "local" / str(STUDY)
+    folder.mkdir(parents=True)
+    for number, attempt in ((1, 1), (1, 2), (2, 1)):
+        unfinished_file(folder, number, attempt).touch()
+    torn = folder / ".unfinished-1-2.safetensors.99"  # killed while it was written
+    torn.touch()
+    (folder / "local-state.safetensors").touch()
+    store.write(plan(), SITES[0], Update(), IDENTITY.sign)
+    assert store.under_way(STUDY) == [(1, 1), (1, 2), (2, 1)]
+    assert not unfinished_file(folder, 1, 1).exists()
+    store.settle(STUDY, 1, 2, counted=False)
+    assert {file.name for file in folder.iterdir()} == {"unfinished-2-1.safetensors", "local-state.safetensors"}
+    assert store.under_way(STUDY) == [(1, 1), (2, 1)]
 
 
 def test_an_interrupted_sealing_leaves_nothing(store: SealedStore, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from participant.optimise import (
 from participant.settings import Config, Home
 from participant.setup import image_trainer
 from participant.terms import RoundTerms
-from participant.training import Trainer, TrainingDiverged
+from participant.training import Machine, Trainer, TrainingDiverged
 
 
 @pytest.fixture(autouse=True)
@@ -318,7 +318,7 @@ def test_a_round_trains_at_its_own_rate(site: Path, tmp_path: Path) -> None:
     base = to_vector(network, layout)
 
     def moved(number: int) -> float:
-        trainer = Trainer(falling, cases, tmp_path / str(number), 0, threads=1)
+        trainer = Trainer(falling, cases, tmp_path / str(number), 0, machine=Machine(threads=1))
         result = trainer.train(base, layout, RoundTerms(number), silent)
         parameters = np.concatenate([np.full(t.size, t.kind == "parameter") for t in layout.tensors])
         return float(np.abs(result.vector - base)[parameters].sum())

@@ -25,7 +25,7 @@ from participant.case_data import CaseData, batches
 from participant.data.errors import DataProblems
 from participant.optimise import learning_rate, seed_of
 from participant.terms import RoundTerms
-from participant.training import Trainer
+from participant.training import Machine, Trainer
 from simulation.control_worker import macro_auc, train_rounds
 from simulation.controls import Job, Place, run_jobs
 from simulation.hospitals import Population, phantom_hospitals
@@ -112,7 +112,8 @@ def test_the_optimiser_of_a_control_goes_on_from_round_to_round(
     cases = CaseData.read(recipe, places["site-1"].data, places["site-1"].cache, 0)
 
     def trained(name: str, *, continuous: bool) -> Vector:
-        trainer = Trainer(recipe, cases, tmp_path / name, 0, device="cpu", threads=1, continuous=continuous)
+        machine = Machine(device="cpu", threads=1)
+        trainer = Trainer(recipe, cases, tmp_path / name, 0, machine=machine, continuous=continuous)
         start = SavedModel(saved.vector, saved.layout, recipe)
         return [result.vector for result in train_rounds(trainer, start, 2)][-1]
 

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import experiment_values as values
 
+from models.roc import GRID, roc_band
 from simulation.experiments.describe import Column, Figure, Group, PaperTable, plaintext_twins
 from simulation.experiments.measures import accuracy, auc, best_validation
 from simulation.experiments.report import papers
@@ -29,7 +30,6 @@ from simulation.experiments.report.drawing import COLOURS
 from simulation.experiments.report.estimates import NOTHING, at_sites, estimate
 from simulation.experiments.report.html import html_of
 from simulation.experiments.report.plain import csv_of, markdown_of
-from simulation.experiments.report.roc import GRID, band
 from simulation.experiments.report.secrecy import section as secrecy
 from simulation.experiments.report.sweeps import section as sweeps
 from simulation.experiments.report.write import write_report
@@ -141,7 +141,7 @@ def test_the_band_of_a_roc_curve_holds_the_curve_and_narrows_with_cases() -> Non
     few, many = (values.predictions(0.3, 1, cases) for cases in (60, 600))
     widths = []
     for test in (few, many):
-        low, high = band([test], 0)
+        low, high = roc_band([test], 0)
         assert low.shape == GRID.shape
         assert (low <= high).all()
         widths.append(float(np.mean(high - low)))
@@ -154,7 +154,7 @@ def test_sure_and_right_is_a_perfect_curve_though_single_precision_calls_all_of_
     test = values.predictions(1.0, 1, 24)
     test = replace(test, probabilities=probabilities, labels=(logits > 35).astype(np.int64))
     for number in range(2):
-        assert (band([test], number)[0] == 1).all()
+        assert (roc_band([test], number)[0] == 1).all()
 
 
 def test_differences_are_tested_over_seeds_and_on_cases(report: Report) -> None:

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from coordinator.api.public import Serving
 from coordinator.services import Services
-from coordinator.store import attempts, contributions, glance, memberships, studies, tables
+from coordinator.store import attempts, contributions, glance, joining, memberships, studies, tables
+from coordinator.web.epsilons import epsilons_of
 from coordinator.web.figures import auc_at_a_glance, learning_curves, measured, performance
 from coordinator.web.rendering import PageRoute, go_to, render
 from coordinator.web.round_views import about_round
@@ -60,6 +61,8 @@ def show(request: Request, services: Serving, _: Looking, study: UUID) -> Respon
             "measured": found[::-1],
             "performance": performance(session, row, found),
             "round": _present_round(session, row, card["attempts"]),
+            "privacy": epsilons_of(row, card["attempts"][::-1]),
+            "refused": joining.refusals(session, row.id),
             "sites": [site for _, site in memberships.members(session, row.id)],
         }
 

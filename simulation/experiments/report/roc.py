@@ -6,20 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
-from models.statistics import log_odds
+from models.roc import DRAWS, GRID, roc_band, roc_on_grid
 from simulation.experiments.describe import Experiment, Group, Reader
 from simulation.experiments.measures import auc
 from simulation.experiments.report.document import Estimate, Picture, Section, Table
 from simulation.experiments.report.drawing import SOFT, TEXT, colour, new_figure, styled
 from simulation.experiments.report.estimates import Units, at_sites, cell
 from simulation.experiments.results import Predictions, UnitResult
-
-GRID = np.linspace(0, 1, 201)  # false-positive rates at which curves are averaged
-DRAWS = 200
-
-Curve = NDArray[np.float64]
 
 
 def section(experiment: Experiment, units: Units) -> Section:
@@ -68,8 +62,8 @@ def _picture(group: Group, arms: Mapping[str, Sequence[UnitResult]], label: str,
 
 
 def _draw(axes: Axes, tests: Sequence[Predictions], number: int, label: str, shade: str) -> None:
-    mean = np.mean([_curve(test, number, np.arange(len(test))) for test in tests], axis=0)
-    low, high = band(tests, number)
+    mean = np.mean([roc_on_grid(test, number) for test in tests], axis=0)
+    low, high = roc_band(tests, number)
     axes.fill_between(GRID, low, high, color=shade, alpha=0.14, linewidth=0)
     axes.plot(GRID, mean, color=shade, linewidth=1.8, label=label)
 
@@ -83,41 +77,3 @@ def _draw_readers(axes: Axes, readers: Sequence[Reader]) -> None:
     for marker, reader in zip("so^v", [reader for reader in readers if reader.name], strict=False):
         label = f"{reader.name} (the paper's)"
         axes.plot(1 - reader.specificity, reader.sensitivity, marker, color=SOFT, markersize=5, label=label)
-
-
-def band(tests: Sequence[Predictions], number: int, draws: int = DRAWS) -> tuple[Curve, Curve]:
-    """The 2.5 and 97.5 % points of the mean curve when whole patients are drawn anew at each seed, [GRID] each.
-
-    Samples that have no case of the class, or none but such, are passed over.
-    """
-    rng = np.random.default_rng(0)
-    samples = []
-    for _ in range(draws):
-        curves = [_curve(test, number, _drawn(test, rng)) for test in tests]
-        if not any(np.isnan(curve).any() for curve in curves):
-            samples.append(np.mean(curves, axis=0))
-    low, high = np.quantile(samples, (0.025, 0.975), axis=0)
-    return low, high
-
-
-def _drawn(test: Predictions, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Indices of the cases of as many patients as there are, drawn with replacement."""
-    patients, owner = np.unique(test.patients, return_inverse=True)
-    order = np.argsort(owner, kind="stable")
-    of_patient = np.split(order, np.cumsum(np.bincount(owner))[:-1])
-    return np.concatenate([of_patient[patient] for patient in rng.integers(len(patients), size=len(patients))])
-
-
-def _curve(test: Predictions, number: int, chosen: NDArray[np.int64]) -> Curve:
-    """Sensitivity at each false-positive rate of the grid; not a number where a kind of case is missing."""
-    positive = test.labels[chosen] == number
-    if positive.all() or not positive.any():
-        return np.full(len(GRID), np.nan)
-    # Ranks, as the log-odds of sure models may be infinite, and infinities have no difference.
-    ranks = np.unique(log_odds(test.probabilities[chosen], number), return_inverse=True)[1]
-    falling = np.argsort(-ranks, kind="stable")
-    last_of_ties = np.r_[np.flatnonzero(np.diff(ranks[falling])), len(ranks) - 1]
-    hits = np.r_[0, np.cumsum(positive[falling])[last_of_ties]] / positive.sum()
-    false = np.r_[0, np.cumsum(~positive[falling])[last_of_ties]] / (~positive).sum()
-    # At a step the curve stands straight up; np.interp takes its upper end there, as the best that rate allows.
-    return np.asarray(np.interp(GRID, false, hits), np.float64)
