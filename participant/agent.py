@@ -80,6 +80,7 @@ class StudyLoop:
         if site.record.skip_if_lost(study, task.plan):
             self.desk.note("memory-lost", task.plan)
             self.desk.say("this site's record was lost: it sits out the attempt under way", logging.WARNING)
+        self._call_off(task.plan.digest if task.plan is not None else None)  # before what it works with is deleted
         tend_endings(self.desk, task.last)
         tend_spot_checks(self.desk, task.last)
         drop_old_keys(self.desk, task)

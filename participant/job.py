@@ -47,6 +47,10 @@ class Job:
             log.debug("round %d was cut off", self.plan.round, exc_info=True)
 
     @property
+    def called_off(self) -> bool:
+        return self._cancelled.is_set()
+
+    @property
     def running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 

@@ -90,6 +90,8 @@ def _write_onnx(path: Path, source: Source) -> None:
     _need("onnx", "onnxscript", "onnxruntime")
     import onnx
 
+    import models.onnx_runtime  # noqa: F401 - before anything else loads it
+
     with _quiet():
         made: Any = torch.onnx.export(
             source.program,
@@ -106,7 +108,7 @@ def _write_onnx(path: Path, source: Source) -> None:
 
 
 def _read_onnx(path: Path, source: Source) -> Scores:
-    import onnxruntime
+    from models.onnx_runtime import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 

@@ -43,6 +43,9 @@ def _prepared(recipe: Recipe, mean: float, std: float) -> str:
 def _onnx(name: str, prepared: str) -> str:
     return f"""\
 import json
+import os
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before it is loaded, or it calls its maker
 
 import numpy as np
 import onnxruntime

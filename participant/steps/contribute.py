@@ -82,7 +82,8 @@ def contribute(desk: Desk, plan: Plan, roster: Roster, job: Job) -> None:
         why = "the round closed, the site left, its hours for training are over or the agent ends"
         desk.say(f"round {plan.round}, attempt {plan.attempt}: stopped; {why}")
     except (Refused, CryptoError) as error:
-        desk.refuse(error, plan.digest, "plan", plan)
+        if not job.called_off:  # else what it worked with is being cleared away
+            desk.refuse(error, plan.digest, "plan", plan)
     except Problem as problem:
         desk.note("not-taken", plan, code=problem.code, words=problem.detail[:500])
         late = problem.status == HTTPStatus.CONFLICT and problem.code == "round-closed"

@@ -14,6 +14,8 @@ import sys
 import threading
 from pathlib import Path
 
+from participant.files import write_whole
+
 
 def end_with_the_agent() -> None:
     """The agent holds the other end of standard input: that it ends is how a killed agent says so."""
@@ -40,7 +42,8 @@ def main() -> None:
         from participant.training.several import FAILURE
 
         failure = {"kind": type(error).__name__, "words": str(error)}
-        (folder / f"{os.environ.get('LOCAL_RANK', '0')}-{FAILURE}").write_text(json.dumps(failure))
+        # Whole or not at all: the agent looks as soon as one process has ended, while others still write.
+        write_whole(folder / f"{os.environ.get('LOCAL_RANK', '0')}-{FAILURE}", json.dumps(failure).encode())
         end_all()
 
 
@@ -68,7 +71,7 @@ def train(folder: Path) -> None:
     if trainer.leads:
         np.save(folder / VECTOR, result.vector, allow_pickle=False)
         (folder / STATE).write_bytes(result.state)
-        (folder / RESULT).write_text(json.dumps({"loss": result.loss, "seconds": result.seconds}))
+        write_whole(folder / RESULT, json.dumps({"loss": result.loss, "seconds": result.seconds}).encode())
     torch.distributed.destroy_process_group()
 
 

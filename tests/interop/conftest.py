@@ -11,11 +11,18 @@ from typing import Any
 
 import pytest
 
+from participant import agent
 from participant.agent import StudyLoop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny_federation as tiny
+
+
+@pytest.fixture(autouse=True)
+def _studies_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Often: a test should not wait for what an agent looks for twice a minute."""
+    monkeypatch.setattr(agent, "STUDIES_EVERY", 2.0)
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from safetensors import safe_open
@@ -18,6 +19,7 @@ from models.export import FORMATS, ExportDisagrees, ExportUnavailable, Format, e
 from models.export.agreement import TOLERANCE, Trial, check_agreement
 from models.export.predictor import prepared_range, trial_inputs
 from models.flatten import LayoutMismatch
+from models.onnx_runtime import onnxruntime
 from models.recipe import Recipe, load_recipe
 from models.registry import build
 
@@ -33,6 +35,7 @@ SMALL: dict[str, tuple[int, ...]] = {
     "chexnet-transfer": (64, 64),
     "vgg16-transfer": (32, 32),
 }
+ROOT = Path(__file__).parents[2]
 SLOW = {"fl-cxr-resnext50", "chexnet-transfer", "vgg16-transfer", "fl-cxr-covidnet"}
 
 
@@ -210,3 +213,13 @@ def test_what_onnx_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("models.export.formats.find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(ExportUnavailable, match="pip install onnxscript,"):
         export_network(build(recipe), recipe, DIGEST, tmp_path / "net", ["onnx"])
+
+
+def test_onnxruntime_does_not_call_its_maker() -> None:
+    """It would from its import on, unless a variable forbids it before."""
+    code = "import os; import models.onnx_runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "1\n"
+    packages = [package for name in ("models", "participant", "simulation") for package in (ROOT / name).rglob("*.py")]
+    loading = [str(file.relative_to(ROOT)) for file in packages if "\nimport onnxruntime\n" in file.read_text()]
+    assert loading == ["models/onnx_runtime.py", "participant/card/loading.py"], "the latter in a text for others"

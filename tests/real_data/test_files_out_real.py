@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from models.export import export_network
 from models.export.agreement import TOLERANCE
 from models.flatten import load_vector, study_layout, to_vector
+from models.onnx_runtime import onnxruntime
 from models.recipe import load_recipe
 from models.registry import build
 from participant.evaluation.predictions import Predictions
