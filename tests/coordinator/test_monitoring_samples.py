@@ -104,10 +104,9 @@ def test_alerts_name_what_they_are_about() -> None:
 
 
 def slow_by_nature(operation: dict[str, Any]) -> bool:
-    """It carries octets, or is held until there is news."""
+    """It carries octets. What is held until there is news is not: that time is not told as the call's."""
     bodies = (operation.get("requestBody", {}), operation["responses"].get("200", {}))
-    octets = any(OCTETS in body.get("content", {}) for body in bodies)
-    return octets or any(parameter["name"] == "wait" for parameter in operation.get("parameters", ()))
+    return any(OCTETS in body.get("content", {}) for body in bodies)
 
 
 def test_what_is_slow_by_nature_is_not_told_as_slow(world) -> None:
