@@ -27,7 +27,7 @@ def test_no_bytes_surprise_their_reader(group, tmp_path):
     assert sum(done["taken"].values()) < done["cases"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("group", fuzz.GROUPS)
 def test_no_bytes_surprise_their_reader_at_length(group, tmp_path):

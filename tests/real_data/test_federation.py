@@ -27,7 +27,7 @@ from simulation.report import Timing, read_timings
 DATA = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = [
     pytest.mark.real_data,
-    pytest.mark.slow,
+    pytest.mark.nightly,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not DATA.is_dir(), reason=f"the real images are not at {DATA}"),
 ]

@@ -118,7 +118,7 @@ def tiny_recipe() -> str:
     return small.replace("minimum_contributors = 3", "minimum_contributors = 2")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(400)
 def test_a_killed_agent_is_named_and_the_others_are_stopped(tmp_path: Path) -> None:
     with running_demo(tmp_path) as (process, out):
@@ -131,7 +131,7 @@ def test_a_killed_agent_is_named_and_the_others_are_stopped(tmp_path: Path) -> N
     assert not agents_of(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(400)
 def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     with running_demo(tmp_path) as (process, _):
