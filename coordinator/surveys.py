@@ -46,8 +46,9 @@ class Surveys:
         kept = self._kept(study)
         async with kept.lock:  # whoever comes while somebody looks shares the next look with all that came
             if kept.survey is None or kept.began < moment:
-                kept.began = anyio.current_time()
+                began = anyio.current_time()
                 kept.survey = await run_in_threadpool(self._look, study)
+                kept.began = began  # not before: a look that failed makes the survey before it no newer
             return kept.survey
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
@@ -18,7 +17,7 @@ _SHOWN: Final = 5  # refusals
 
 def hours_line(site: Site) -> str | None:
     """None where training may run at any time."""
-    policy, now = site.policy, time.time()
+    policy, now = site.policy, site.clock()
     if policy.training_hours == ALWAYS and len(policy.training_days) == len(DAYS):
         return None
     rule = f"training: {policy.training_hours} on {', '.join(policy.training_days)}"

@@ -30,8 +30,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """Commands set up the logging of their process: the next test must not write to a terminal that is gone."""
+def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands set up the logging of their process: the next test must not write to a terminal that is gone.
+
+    A configuration closes all handlers there are by `shutdown`; that of absl, which some libraries bring, closes the
+    stream it found as it was imported, and with it all that pytest would capture from then on.
+    """
+    monkeypatch.setattr(logging, "shutdown", lambda *_: None)
     loggers = [logging.getLogger(name) for name in _PACKAGES]
     kept = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield

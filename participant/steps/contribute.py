@@ -82,14 +82,17 @@ def contribute(desk: Desk, plan: Plan, roster: Roster, job: Job) -> None:
         why = "the round closed, the site left, its hours for training are over or the agent ends"
         desk.say(f"round {plan.round}, attempt {plan.attempt}: stopped; {why}")
     except (Refused, CryptoError) as error:
-        if not job.called_off:  # else what it worked with is being cleared away
-            desk.refuse(error, plan.digest, "plan", plan)
+        if job.called_off:
+            raise  # what it worked with is being cleared away: the job has that end in silence
+        desk.refuse(error, plan.digest, "plan", plan)
     except Problem as problem:
         desk.note("not-taken", plan, code=problem.code, words=problem.detail[:500])
         late = problem.status == HTTPStatus.CONFLICT and problem.code == "round-closed"
         what = "came too late" if late else "was not taken"
         desk.say(f"round {plan.round}, attempt {plan.attempt}: the contribution {what}: {problem}", logging.WARNING)
     except Exception as error:  # a full disk here, a bug: the site sits the attempt out and stays in the study
+        if job.called_off:
+            raise
         log.exception("%s: round %d failed here", desk.study.name, plan.round)
         words = f"the contribution failed here ({type(error).__name__}); this site's own log says more"
         desk.refuse(Refused("contribution-failed", words), plan.digest, "plan", plan)

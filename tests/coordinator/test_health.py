@@ -18,7 +18,7 @@ class Slow(Store):
     """A database that answers when it is let."""
 
     def __init__(self) -> None:
-        super().__init__("sqlite://")
+        super().__init__("sqlite:////nonexistent/coordinator.db")
         self.answers = threading.Event()
         self.asked = 0
 

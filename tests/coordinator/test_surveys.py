@@ -77,6 +77,27 @@ def test_a_look_that_fails_is_nobody_elses_answer() -> None:
     assert anyio.run(ask) == 2
 
 
+def test_a_look_that_fails_makes_the_one_before_no_newer() -> None:
+    looks = Looks()
+
+    def fails_the_second_time(study: UUID) -> int:
+        if looks(study) == 2:
+            raise KeyError(study)
+        return looks.count
+
+    async def ask() -> object:
+        surveys = Surveys(fails_the_second_time, 0.0)  # type: ignore[arg-type]
+        await surveys.since(STUDY, 0.0)
+        moment = anyio.current_time()
+        while (later := anyio.current_time()) == moment:
+            await anyio.lowlevel.checkpoint()
+        with pytest.raises(KeyError):
+            await surveys.since(STUDY, later)
+        return await surveys.since(STUDY, later)
+
+    assert anyio.run(ask) == 3
+
+
 def test_the_more_wait_the_longer_news_takes_to_reach_them_all() -> None:
     async def spreads() -> list[float]:
         surveys, found = of(Looks(), spread=0.5), []

@@ -76,6 +76,7 @@ def test_a_rollback_goes_on_from_the_earlier_model(
 ) -> None:
     made = study(expected_sites=3, rounds=3)
     for hospital in hospitals:
+        hospital.until = "stopped"  # or it could end with the study, before it knows of the one made of it
         hospital.start()
     gates[1].set()
     wait_until(collecting(server, made, 2), "round 2")

@@ -30,7 +30,7 @@ from crypto.canonical import canonical
 from crypto.layout import Layout, Tensor
 from models.pooled import count_fields
 from participant import setup
-from participant.agent import Agent, StudyLoop
+from participant.agent import Agent, StudyLoop, Until
 from participant.progress import Lines
 from participant.settings import Config, Home
 from participant.steps.desk import Desk, Site
@@ -141,6 +141,7 @@ class Hospital:
     home: Home
     trainer: TinyTrainer
     connect: Callable[[], httpx.Client] | None = None
+    until: Until = "finished"
     agent: Agent = field(default_factory=Agent)
     thread: threading.Thread | None = None
 
@@ -150,7 +151,7 @@ class Hospital:
 
     def _run(self) -> None:
         with self.open(pause=self.agent.pause) as site:
-            self.agent.run(site, "finished")
+            self.agent.run(site, self.until)
 
     @contextlib.contextmanager
     def open(self, pause: Callable[[float], None] | None = None) -> Iterator[Site]:

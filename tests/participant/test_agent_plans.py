@@ -115,6 +115,25 @@ def test_failed_training_is_told_without_its_details(coordinator: Coordinator, s
     assert "Smith" not in str(coordinator.sent) + home.ledger.read_text()
 
 
+def test_what_fails_as_its_round_is_cleared_away_is_no_refusal(
+    coordinator: Coordinator, start: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sealed of a stopped study goes at once, whether something is still written there or not."""
+    coordinator.deal()
+    coordinator.make_plan()
+    loop = start()
+    sealed = type(loop.desk.site.sealed)
+
+    def cleared_away(*_: object, **__: object) -> None:
+        assert loop._job is not None
+        loop._job.cancel()
+        raise FileNotFoundError("3-1.tmp/parts-0")
+
+    monkeypatch.setattr(sealed, "write", cleared_away)
+    loop.look()
+    assert refusals(coordinator) == []
+
+
 def test_too_late_is_said_and_the_study_goes_on(coordinator: Coordinator, start: Opened, home: Home) -> None:
     coordinator.deal()
     coordinator.make_plan()
