@@ -1,11 +1,11 @@
 """Many sites on one service over HTTP: how fast it answers, how long rounds take, and whether its memory stays flat.
 
 The agents, the protocol and the coordinators are the real ones, over real HTTP; only the training is not: each site
-adds noise to a model of so many parameters. All sites share one process and, on a small machine, the processors with
-the coordinators. Times are the coordinators' own (/metrics): from a request to the beginning of its answer, without
-the seconds for which an agent asked to wait for news, and from the first round on: all sites join at the same moment,
-which no hospitals do, and what that took is told apart. Prints a table to standard error and one JSON line. Run it
-from the repository root:
+adds noise to a model of so many parameters. All sites share one process; hospitals have machines of their own, so that
+process gives way to the coordinators (nice 10) where there are few processors. Times are the coordinators' own
+(/metrics): from a request to the beginning of its answer, without the seconds for which an agent asked to wait for
+news, and from the first round on: all sites join at the same moment, which no hospitals do, and what that took is told
+apart. Prints a table to standard error and one JSON line. Run it from the repository root:
 
     python -m benchmarks.load --sites 200 --rounds 20 --database sqlite
     python -m benchmarks.load --sites 200 --rounds 20 --database postgresql --replicas 3
@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import httpx
 
-from benchmarks.service import Latency, Memory, Service, database_of, serving
+from benchmarks.service import Latency, Memory, Service, database_of, give_way, serving
 from crypto.parallel import cores
 from models.recipe import Recipe, load_recipe
 from participant import setup
@@ -90,6 +90,7 @@ def _create(operator: httpx.Client, model: Path, number: int) -> str:
 @contextmanager
 def sites(folder: Path, service: Service, operator: httpx.Client, number: int) -> Iterator[None]:
     """So many agents at work, each with a home of its own and with one of the coordinators; stopped at the end."""
+    give_way()
     agents = [Agent() for _ in range(number)]
     threads = []
     for place, agent in enumerate(agents):

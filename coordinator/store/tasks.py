@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from coordinator.store import attempts, epochs, memberships, sealed_models
@@ -63,14 +63,15 @@ def survey(session: Session, study: Study, now: float, recent_seconds: float) ->
         "epoch": epochs.summary(session, study, now, recent_seconds),
         "plan": active.plan_digest if active else None,
         "members": members.digest if members else None,  # who joins is news: approve it
-        **(_of_attempt(session, active) if active else _NOTHING),
+        **(_of_attempt(active) if active else _NOTHING),
         "model_wanted": sealed_models.wanted(session, study),
         "last": _last(session, study.id),
     }
     done = {name: frozenset(_sites(session, column, active)) for name, column in _DONE.items()}
-    votes = {"votes": len(done["voted"])}
+    combined = active is not None and active.plan["release"] == "members"  # elsewhere answers are news to nobody
+    counts = {"votes": len(done["voted"]), "answers": len(done["opened"]) if combined else 0}
     offers = sealed_models.offers(session, study)
-    return Survey(common | votes, done, offers, active.plan if active else None, active.roster if active else None)
+    return Survey(common | counts, done, offers, active.plan if active else None, active.roster if active else None)
 
 
 def task(session: Session, study: Study, found: Survey, site: UUID) -> dict[str, Any] | None:
@@ -83,7 +84,7 @@ def task(session: Session, study: Study, found: Survey, site: UUID) -> dict[str,
 
 
 _COUNTS: Final = ("votes", "answers")
-_NOTHING: Final[dict[str, Any]] = {"ballot": None, "openers": [], "answers": 0}
+_NOTHING: Final[dict[str, Any]] = {"ballot": None, "openers": []}
 #: Who did what in an attempt.
 _DONE: Final = {
     "contributed": Contribution.site_id,
@@ -105,19 +106,8 @@ def _sites(session: Session, column: InstrumentedAttribute[UUID], active: Round 
     return session.scalars(query.where(table.completed.is_not(None)) if table is Contribution else query)
 
 
-def _of_attempt(session: Session, row: Round) -> dict[str, Any]:
-    return {
-        "ballot": row.ballot_digest if row.opened is not None else None,
-        "openers": _openers(row),
-        "answers": _answers(session, row),
-    }
-
-
-def _answers(session: Session, row: Round) -> int:
-    """How many members' answers are in, where members combine them themselves; news to nobody elsewhere."""
-    if row.plan["release"] != "members":
-        return 0
-    return session.scalar(select(func.count()).select_from(Opening).where(Opening.round_id == row.id)) or 0
+def _of_attempt(row: Round) -> dict[str, Any]:
+    return {"ballot": row.ballot_digest if row.opened is not None else None, "openers": _openers(row)}
 
 
 def _openers(row: Round) -> list[str]:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import checked_data as data
+import nibabel
 import numpy as np
 import pytest
 from checked_data import FILMS, SCANS, about, chest, found
@@ -70,6 +71,22 @@ def test_faults_of_the_list_are_all_told_and_the_rest_is_still_looked_at(films: 
     assert [note.note.split(":")[0] for note in kinds["listing"].cases] == ["line 23", "line 23"]
     assert "duplicate" in kinds
     assert found(films / "nowhere").keys() == {"listing", "no-training-cases"}
+
+
+def test_what_holds_no_air_is_no_chest_ct(scans: Path) -> None:
+    """Values that are never negative are refused as they are read; a resampled mask goes a little below 0."""
+    mask = np.where(np.mgrid[0:24, 0:24, 0:60][0] > 12, 260, -5).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(mask, np.diag([14, 14, 4, 1])), scans / "normal" / "outline.nii.gz")
+    shifted = data.write_scan(scans / "normal" / "shifted.nii.gz", 900)
+    voxels = nibabel.load(shifted)
+    nibabel.save(nibabel.Nifti1Image(voxels.get_fdata(dtype=np.float32) + 1000, voxels.affine), shifted)
+    finding = found(scans, SCANS)["no-air"]
+    assert finding.severity == "error"
+    assert about(finding) == {"outline.nii.gz", "shifted.nii.gz"}
+    assert {note.note for note in finding.cases} == {
+        "its lowest values are about -31",
+        "its lowest values are about -94",
+    }
 
 
 def test_patients_in_two_splits_and_classes_are_told_without_their_ids(films: Path) -> None:

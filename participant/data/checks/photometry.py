@@ -1,4 +1,4 @@
-"""Whether black is black: films stored inverted, and films that were not turned back."""
+"""Whether black is black: films stored inverted, films that were not turned back, and CTs without air."""
 
 from __future__ import annotations
 
@@ -6,17 +6,44 @@ from typing import Final
 
 import numpy as np
 
-from participant.data.checks.facts import Data
+from participant.data.checks.facts import EDGES, Data, Facts
 from participant.data.checks.report import CaseNote, Finding
 
 _ENOUGH: Final = 8  # films, to know what most look like
 _OPPOSITE: Final = -0.3  # correlation with the median film
+_AIR: Final = -500.0  # HU; lungs lie between -900 and -700, the air around the body at -1000
+_LEAST_AIR: Final = 0.01  # of a scan's voxels: even a cut that shows hardly any lung has more
 
 
 def findings(data: Data) -> list[Finding]:
     if data.recipe.input.modality == "ct":
-        return []
+        return _airless(data)
     return [*_stored_inverted(data), *_look_inverted(data), *_coloured(data)]
+
+
+def _airless(data: Data) -> list[Finding]:
+    air = EDGES["ct"][1:] <= _AIR
+    found = [each for each in data.facts if each.histogram[air].sum() < _LEAST_AIR]
+    if not found:
+        return []
+    return [
+        Finding(
+            kind="no-air",
+            severity="error",
+            what=f"{len(found)} scan{'s hold' if len(found) > 1 else ' holds'} no air",
+            why=f"Nothing in them is below {_AIR:.0f} HU, so they show no lung: a mask or a label map, or values that "
+            "are not in Hounsfield units (often 1024 too high). A network would be fed what it never sees elsewhere.",
+            fix="Take masks out of the folders of the classes, and write the others again in Hounsfield units.",
+            cases=tuple(
+                CaseNote(case=each.name, note=f"its lowest values are about {_lowest(each):.0f}") for each in found
+            ),
+        )
+    ]
+
+
+def _lowest(facts: Facts) -> float:
+    """HU: the lower edge of the first bin that holds some voxels."""
+    return float(EDGES["ct"][np.flatnonzero(facts.histogram)[0]])
 
 
 def _stored_inverted(data: Data) -> list[Finding]:
