@@ -6,6 +6,7 @@ coordinator, its id that it is not a copy of one used before.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -97,19 +98,39 @@ def _operator(services: Services, token: str) -> Operator:
 
 
 def _site(services: Services, token: str) -> Site:
-    """The site whose token it is, after noting that the token is used up."""
-    now = services.clock.now()
+    """The site whose token it is, after noting that the token is used up.
+
+    A site's row is read once: the statement that notes a token says whether it still holds.
+    """
     site_id = _key_id(token)
+    known = services.known_sites.get(site_id)
+    if known is not None:
+        with suppress(TokenInvalid, SiteSuspended, sites.Changed):  # it may have new keys, or be admitted again
+            return _admitted(services, token, known)
     site = services.store.read("find site", lambda session: sites.get(session, site_id))
     if site is None:
         raise TokenInvalid(f"No site {site_id} is enrolled here. Check the coordinator's address, or enrol.")
+    services.known_sites[site_id] = site
+    try:
+        return _admitted(services, token, site)
+    except sites.Changed as changed:
+        raise TokenInvalid("The site's keys or state have just changed. Try again, with a new token.") from changed
+
+
+def _admitted(services: Services, token: str, site: Site) -> Site:
+    """The site, if it may call with this token, which is then used up.
+
+    Raises:
+        Changed: `site` is not as its row is now.
+    """
+    now = services.clock.now()
     claims = verify_token(token, site, services.coordinator, now)
     if site.state == "suspended":
         raise SiteSuspended(f"The operator suspended the site {site.name!r}. Ask the operator why.")
-    services.requests.take(f"site:{site_id}")  # before anything is written for it
-    services.store.note(
-        "use token", lambda session: sites.use_token(session, site_id, claims.jti, claims.expires + LEEWAY, now)
-    )
+    services.requests.take(f"site:{site.id}")  # before anything is written for it
+    expires = claims.expires + LEEWAY
+    if services.store.note("use token", lambda session: sites.use_token(session, site, claims.jti, expires, now)):
+        site.last_seen = now
     return site
 
 

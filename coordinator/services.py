@@ -16,6 +16,7 @@ from coordinator.store import studies, tasks
 from coordinator.store.blobs import Blobs
 from coordinator.store.database import Store
 from coordinator.store.instance import coordinator_id
+from coordinator.store.tables import Site
 from coordinator.surveys import Surveys
 
 BURST_SECONDS: Final = 10  # an agent sends the parts of a small update without a pause
@@ -23,13 +24,16 @@ BURST_SECONDS: Final = 10  # an agent sends the parts of a small update without 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`coordinator` is the id that sites address their tokens to. `stopping` is set once the process is to end."""
+    """`coordinator` is the id that sites address their tokens to. `stopping` is set once the process is to end.
+    `known_sites` are rows as they were read once, which may have changed since (`coordinator.auth`).
+    """
 
     settings: Settings
     store: Store
     blobs: Blobs
     clock: Clock
     stopping: threading.Event = field(default_factory=threading.Event)
+    known_sites: dict[UUID, Site] = field(default_factory=dict)
     coordinator: UUID = field(init=False)
     enrolments: RateLimit = field(init=False)
     logins: RateLimit = field(init=False)

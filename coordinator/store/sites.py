@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import Double, Select, delete, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,10 @@ from crypto.identity import PublicIdentity, enrolment_bytes, verify_bytes
 _SEEN_SECONDS: Final = (
     1.0  # how exactly it is known when a site was seen: an uploading one sends many requests a second
 )
+
+
+class Changed(Exception):
+    """A site's row is not what it was when it was read."""
 
 
 def enrol(
@@ -121,22 +125,34 @@ def everyone(session: Session) -> list[Site]:
     return list(session.scalars(select(Site).order_by(Site.name)))
 
 
-def use_token(session: Session, site: UUID, jti: str, expires: float, now: float) -> None:
-    """Note that a token was used and its site seen, and forget those of its tokens that expired.
+def use_token(session: Session, site: Site, jti: str, expires: float, now: float) -> bool:
+    """Note that a token was used; every second or so, too, that its site was seen, and forget those that expired.
 
-    Each statement is right whatever other requests do meanwhile (`Store.note`).
+    Each statement is right whatever other requests do meanwhile (`Store.note`), however long ago `site` was read.
+
+    Returns:
+        whether it was noted that the site was seen.
 
     Raises:
         TokenReplayed: it was used before.
+        Changed: the site has other keys or another state than `site`; nothing was noted.
     """
+    unchanged = (Site.id == site.id, Site.state == site.state, Site.signing_key == site.signing_key)
+    row: Select[Any, Any, Any] = select(Site.id, literal(jti), literal(expires, Double())).where(*unchanged)
+    columns = [SeenToken.site_id, SeenToken.jti, SeenToken.expires]
     try:
-        session.execute(insert(SeenToken).values(site_id=site, jti=jti, expires=expires))
+        noted = session.scalar(insert(SeenToken).from_select(columns, row).returning(SeenToken.jti))
     except IntegrityError as error:
         raise TokenReplayed(
             "This token was used before. Sign a new one, with a fresh jti, for every request."
         ) from error
-    session.execute(delete(SeenToken).where(SeenToken.site_id == site, SeenToken.expires < now))
-    session.execute(update(Site).where(Site.id == site, Site.last_seen < now - _SEEN_SECONDS).values(last_seen=now))
+    if noted is None:
+        raise Changed
+    if site.last_seen >= now - _SEEN_SECONDS:
+        return False
+    session.execute(delete(SeenToken).where(SeenToken.site_id == site.id, SeenToken.expires < now))
+    session.execute(update(Site).where(Site.id == site.id, Site.last_seen < now - _SEEN_SECONDS).values(last_seen=now))
+    return True
 
 
 def forget_tokens(session: Session, now: float) -> None:

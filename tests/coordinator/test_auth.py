@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 
 import jwt
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from coordinator.store import operators, sites
-from coordinator.store.tables import Base, Operator, SeenToken
+from coordinator.store.tables import Base, Operator, SeenToken, Site
 from crypto.identity import Identity
 
 
@@ -109,6 +109,26 @@ def test_suspended_sites_are_refused(world, site, call, refused) -> None:
     refused(call(site.token()), 403, "site-suspended")
     world.services.store.run("admit", lambda s: sites.set_suspended(s, str(site.id), False, "operator:test", now))
     assert call(site.token()).status_code == 200
+
+
+def test_suspended_between_reading_the_site_and_noting_its_token(world, site, call, refused) -> None:
+    """By another process, say: this one knows the site from an earlier call."""
+    assert call(site.token()).status_code == 200
+    stale = world.services.known_sites[site.id]
+    world.services.store.run("suspend", lambda s: s.execute(update(Site).values(state="suspended")))
+    assert stale.state == "active"
+    refused(call(site.token()), 403, "site-suspended")
+    world.services.store.run("admit", lambda s: s.execute(update(Site).values(state="active")))
+    assert call(site.token()).status_code == 200
+
+
+def test_new_keys_count_at_once(world, site, call, refused) -> None:
+    old, new = site.identity, Identity.generate()
+    assert call(site.token()).status_code == 200
+    key = new.public.signing_key.hex()
+    world.services.store.run("renew", lambda s: s.execute(update(Site).values(signing_key=key)))
+    refused(call(site.token(old)), 401, "token-invalid")
+    assert call(site.token(new)).status_code == 200
 
 
 def test_used_ids_are_forgotten_when_they_cannot_be_replayed(world, site, call) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from coordinator.errors import Busy, TokenReplayed
@@ -41,6 +41,14 @@ def enrol(session: Any) -> None:
     session.add(Site(id=SITE, fingerprint="ab" * 32, enrolled=1.0, last_seen=1.0, **words))
 
 
+def use(session: Any, site: Site, jti: str, expires: float = 160.0, now: float = 100.0) -> None:
+    sites.use_token(session, site, jti, expires, now)
+
+
+def read_site(store: Store) -> Site:
+    return store.read("site", lambda session: session.get_one(Site, SITE))
+
+
 def test_writers_take_turns_and_see_what_the_former_one_did(shared: Store, other: Store) -> None:
     began, chain, tries = threading.Event(), [], []
 
@@ -66,22 +74,24 @@ def test_writers_take_turns_and_see_what_the_former_one_did(shared: Store, other
 
 
 def test_a_note_waits_for_no_writer(shared: Store, other: Store) -> None:
+    site = read_site(shared)
+
     def write(session: Any) -> float:
         audit.append(session, 1.0, "conductor", "long", {})
-        other.note("use token", lambda s: sites.use_token(s, SITE, "jti", 160.0, 100.0))
-        return other.read("seen", lambda s: s.get_one(Site, SITE)).last_seen
+        other.note("use token", lambda s: use(s, site, "jti"))
+        return read_site(other).last_seen
 
     assert shared.run("long", write) == 100.0
 
 
 def test_one_of_two_requests_with_one_token_is_refused(shared: Store, other: Store) -> None:
-    together, said = threading.Barrier(2), []
+    together, said, site = threading.Barrier(2), [], read_site(shared)
 
-    def use(store: Store) -> None:
+    def once(store: Store) -> None:
         def note(session: Any) -> None:
             session.execute(text("SELECT 1"))
             together.wait(SOON)
-            sites.use_token(session, SITE, "same", 160.0, 100.0)
+            use(session, site, "same")
 
         try:
             store.note("use token", note)
@@ -89,7 +99,7 @@ def test_one_of_two_requests_with_one_token_is_refused(shared: Store, other: Sto
         except TokenReplayed:
             said.append("refused")
 
-    threads = [threading.Thread(target=use, args=(store,)) for store in (shared, other)]
+    threads = [threading.Thread(target=once, args=(store,)) for store in (shared, other)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -99,11 +109,23 @@ def test_one_of_two_requests_with_one_token_is_refused(shared: Store, other: Sto
 
 def test_tokens_are_forgotten_once_they_have_expired(store: Store) -> None:
     store.run("enrol", enrol)
+    site = read_site(store)
     for number, expires in enumerate((150.0, 160.0, 170.0)):
-        store.note("use", lambda s, n=number, e=expires: sites.use_token(s, SITE, f"jti-{n}", e, 100.0))
-    store.note("use", lambda s: sites.use_token(s, SITE, "later", 220.0, 165.0))
+        store.note("use", lambda s, n=number, e=expires: use(s, site, f"jti-{n}", e))
+    store.note("use", lambda s: use(s, site, "later", 220.0, 165.0))
     kept = store.read("kept", lambda s: sorted(s.scalars(select(SeenToken.jti))))
     assert kept == ["jti-2", "later"]
+
+
+@pytest.mark.parametrize("change", [{"state": "suspended"}, {"signing_key": "ab"}])
+def test_a_site_that_changed_since_it_was_read_uses_no_token(store: Store, change: dict[str, str]) -> None:
+    store.run("enrol", enrol)
+    site = read_site(store)
+    store.run("change", lambda s: s.execute(update(Site).values(**change)))
+    with pytest.raises(sites.Changed):
+        store.note("use", lambda s: use(s, site, "jti"))
+    assert store.read("kept", lambda s: list(s.scalars(select(SeenToken.jti)))) == []
+    store.note("use", lambda s: use(s, read_site(store), "jti"))
 
 
 END_MYSELF = text("SELECT pg_terminate_backend(pg_backend_pid())")
