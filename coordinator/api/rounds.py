@@ -17,7 +17,7 @@ from coordinator.api.values import Task
 from coordinator.auth import AnyCaller, Caller, CallingSite
 from coordinator.errors import NotAMember, NotFound
 from coordinator.services import Services
-from coordinator.store import answers, contributions, memberships, studies, tasks
+from coordinator.store import answers, contributions, memberships, tasks
 from coordinator.store.tables import Round
 from coordinator.watching import waited
 
@@ -50,11 +50,18 @@ async def task(
 async def _news(
     request: Request, services: Services, study: UUID, site: UUID, cursor: str | None, until: float
 ) -> tasks.Survey:
-    """How the study stands once that has another cursor for the site, or at `until` (the event loop's time)."""
-    survey = await services.surveys.since(study, anyio.current_time())
+    """How the study stands once that has another cursor for the site, or at `until` (the event loop's time).
+
+    Raises:
+        NotAMember: the site does not take part.
+    """
+    pause, waits = services.settings.poll_seconds, until > anyio.current_time()
+    survey = await services.surveys.since(study, anyio.current_time() - (pause if waits else 0))
+    if site not in survey.members:
+        await run_in_threadpool(_check_member, services, study, site)
+        survey = await services.surveys.since(study, anyio.current_time())  # it has just joined
     if survey.cursor(site) != cursor:
         return survey
-    pause = services.settings.poll_seconds
     with services.surveys.waiting(study) as spread:
         while survey.cursor(site) == cursor:
             left = until - anyio.current_time()
@@ -72,12 +79,11 @@ async def _wait(request: Request, seconds: float) -> None:
 
 
 def _task(services: Services, study: UUID, survey: tasks.Survey, site: UUID) -> dict[str, Any] | None:
-    def look(session: Session) -> dict[str, Any] | None:
-        row = studies.get(session, study)
-        memberships.check_member(session, study, site)
-        return tasks.task(session, row, survey, site)
+    return services.store.read("task", lambda session: tasks.task(session, study, survey, site))
 
-    return services.store.read("task", look)
+
+def _check_member(services: Services, study: UUID, site: UUID) -> None:
+    services.store.read("member", lambda session: memberships.check_member(session, study, site))
 
 
 def seen(session: Session, caller: Caller, here: Here) -> Round:

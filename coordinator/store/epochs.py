@@ -118,17 +118,18 @@ def summary(session: Session, study: Study, now: float, recent_seconds: float) -
 
 def view(session: Session, study: Study, now: float, recent_seconds: float) -> dict[str, Any]:
     """What `GET .../epoch` answers (docs/wire.md)."""
-    return signed(session, study, summary(session, study, now, recent_seconds), None)
+    found = summary(session, study, now, recent_seconds)
+    return signed(session, current(session, study.id), found, None)
 
 
-def signed(session: Session, study: Study, found: dict[str, Any], site: UUID | None) -> dict[str, Any]:
-    """A summary with the messages in it.
+def signed(session: Session, epoch: Epoch | None, found: dict[str, Any], site: UUID | None) -> dict[str, Any]:
+    """A summary with the messages of its epoch in it.
 
     Args:
         site: leave out additions that do not concern this site. While members lack the key all do: by them holders
             know whose turn it is to pass it on.
     """
-    epoch, only = current(session, study.id), site if not found["missing"] else None
+    only = site if not found["missing"] else None
     messages = {
         "record": epoch.record if epoch else None,
         "additions": [row.signed for row in additions(session, epoch, only)] if epoch else [],

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Select, literal, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from coordinator.store import attempts, epochs, memberships, sealed_models
@@ -25,12 +25,14 @@ class Survey:
     Attributes:
         common: marks that are the same for every member.
         done: by the name of a mark, who did that in the attempt under way.
+        members: who takes part now.
         offers: members that sealed the current model to a site, the first first.
         plan, roster: of the attempt under way, as they lie in the database.
     """
 
     common: Mapping[str, Any]
     done: Mapping[str, frozenset[UUID]]
+    members: frozenset[UUID]
     offers: Mapping[UUID, list[str]]
     plan: dict[str, Any] | None
     roster: dict[str, Any] | None
@@ -40,8 +42,8 @@ class Survey:
         return {**self.common, **self._own(site)}
 
     def cursor(self, site: UUID) -> str:
-        """A name for this state of things, as far as it concerns a site."""
-        own = self._own(site)
+        """A name for this state of things, as far as it is news to a site: that it contributed, or voted, is not."""
+        own = {name: mark for name, mark in self._own(site).items() if name not in _ITS_OWN}
         if str(site) in self.common["openers"]:  # it may lack them; the others would be woken by each for nothing
             own |= {name: self.common[name] for name in _COUNTS}
         return _digest([self._common_digest, own])
@@ -67,23 +69,26 @@ def survey(session: Session, study: Study, now: float, recent_seconds: float) ->
         "model_wanted": sealed_models.wanted(session, study),
         "last": _last(session, study.id),
     }
-    done = {name: frozenset(_sites(session, column, active)) for name, column in _DONE.items()}
+    done = _done(session, active)
     combined = active is not None and active.plan["release"] == "members"  # elsewhere answers are news to nobody
     counts = {"votes": len(done["voted"]), "answers": len(done["opened"]) if combined else 0}
     offers = sealed_models.offers(session, study)
-    return Survey(common | counts, done, offers, active.plan if active else None, active.roster if active else None)
+    present = frozenset(member.site for member in members.members) if members else frozenset[UUID]()
+    plan, roster = (active.plan, active.roster) if active else (None, None)
+    return Survey(common | counts, done, present, offers, plan, roster)
 
 
-def task(session: Session, study: Study, found: Survey, site: UUID) -> dict[str, Any] | None:
+def task(session: Session, study: UUID, found: Survey, site: UUID) -> dict[str, Any] | None:
     """A member's whole task; None where the study's key has changed since the survey."""
-    epoch, current = found.common["epoch"], epochs.current(session, study.id)
+    epoch, current = found.common["epoch"], epochs.current(session, study)
     if epoch["record"] != (current.record_digest if current else None):
         return None
-    messages = {"epoch": epochs.signed(session, study, epoch, site), "plan": found.plan, "roster": found.roster}
+    messages = {"epoch": epochs.signed(session, current, epoch, site), "plan": found.plan, "roster": found.roster}
     return {**found.marks(site), "cursor": found.cursor(site), **messages}
 
 
 _COUNTS: Final = ("votes", "answers")
+_ITS_OWN: Final = ("contributed", "voted")
 _NOTHING: Final[dict[str, Any]] = {"ballot": None, "openers": []}
 #: Who did what in an attempt.
 _DONE: Final = {
@@ -98,12 +103,19 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _sites(session: Session, column: InstrumentedAttribute[UUID], active: Round | None) -> Iterable[UUID]:
-    if active is None:
-        return ()
+def _done(session: Session, active: Round | None) -> dict[str, frozenset[UUID]]:
+    """Who did each of these in the attempt."""
+    found: dict[str, set[UUID]] = {name: set() for name in _DONE}
+    if active is not None:
+        for name, site in session.execute(union_all(*(_who(name, column, active) for name, column in _DONE.items()))):
+            found[name].add(site)
+    return {name: frozenset(sites) for name, sites in found.items()}
+
+
+def _who(name: str, column: InstrumentedAttribute[UUID], active: Round) -> Select[str, UUID]:
     table = column.class_
-    query = select(column).where(table.round_id == active.id)
-    return session.scalars(query.where(table.completed.is_not(None)) if table is Contribution else query)
+    query = select(literal(name), column).where(table.round_id == active.id)
+    return query.where(table.completed.is_not(None)) if table is Contribution else query
 
 
 def _of_attempt(row: Round) -> dict[str, Any]:

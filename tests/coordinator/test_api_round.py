@@ -51,7 +51,6 @@ def test_the_task_follows_the_round(world) -> None:
     one.contribute()
     after = one.task()
     assert after["contributed"]
-    assert after["cursor"] != before["cursor"]
     for site in world.sites[1:]:
         site.contribute()
     world.conduct()

@@ -125,6 +125,24 @@ def test_only_the_newest_studies_are_kept() -> None:
     assert looks.count == 142
 
 
+def test_what_a_site_did_itself_is_no_news_to_it(world) -> None:
+    world.begin()
+    site = world.sites[0]
+    cursor = site.task()["cursor"]
+    site.contribute()
+    after = site.task()
+    assert (after["contributed"], after["cursor"]) == (True, cursor)
+
+
+def test_who_has_just_joined_is_told_at_once(world) -> None:
+    """The last look at the study may be older than that."""
+    world.begin()
+    newcomer = world.new_site("newcomer")
+    newcomer.ok("PUT", f"{world.study}/membership")
+    world.sites[0].ok("GET", f"{world.study}/task?cursor=x&wait=25")
+    assert newcomer.ok("GET", f"{world.study}/task?wait=25").json()["phase"] == "collecting"
+
+
 def test_a_vote_is_news_to_those_who_count_votes_alone(world) -> None:
     """Each of hundreds of votes would wake each of hundreds of agents otherwise."""
     world.begin()
@@ -134,9 +152,8 @@ def test_a_vote_is_news_to_those_who_count_votes_alone(world) -> None:
     before = [site.task()["cursor"] for site in world.sites]
     world.sites[0].vote()
     voter, other, third = (site.task() for site in world.sites)
-    assert voter["cursor"] != before[0]
-    assert (other["votes"], third["votes"]) == (1, 1)
-    assert [other["cursor"], third["cursor"]] == before[1:]
+    assert (voter["voted"], other["votes"], third["votes"]) == (True, 1, 1)
+    assert [each["cursor"] for each in (voter, other, third)] == before
     world.sites[1].vote()
     world.conduct()
     openers = world.sites[0].task()["openers"]
