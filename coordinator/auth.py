@@ -191,20 +191,33 @@ def _key_id(token: str) -> UUID:
 AnyCaller = Annotated[Caller, Depends(caller)]
 
 
-def site_caller(caller: AnyCaller) -> Site:
+# Async, as all that only looks at what is there: FastAPI would have a thread for each, and passing a request on to one
+# costs more than the looking.
+
+
+async def site_caller(caller: AnyCaller) -> Site:
     """A site; operators are refused."""
     if caller.site is None:
         raise RoleMissing("This call is for sites; operators have calls of their own.")
     return caller.site
 
 
-def operator_caller(caller: AnyCaller) -> Operator:
+async def operator_caller(caller: AnyCaller) -> Operator:
     """An operator of role operator."""
     return _with_role(caller, ("operator",))
 
 
-def auditor_caller(caller: AnyCaller) -> Operator:
+async def auditor_caller(caller: AnyCaller) -> Operator:
     """An operator of either role: reading only."""
+    return reader(caller)
+
+
+def reader(caller: Caller) -> Operator:
+    """The same, to be called.
+
+    Raises:
+        RoleMissing: a site calls.
+    """
     return _with_role(caller, ("operator", "auditor"))
 
 

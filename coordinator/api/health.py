@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from coordinator.api.openapi import refusals
-from coordinator.auth import auditor_caller, bearer, caller
+from coordinator.auth import bearer, caller, reader
 from coordinator.errors import NotReady
 from coordinator.monitoring import Monitor
 from coordinator.readiness import OK, Readiness
@@ -59,7 +59,7 @@ def metrics_reader(
     wanted = services_of(request).settings.metrics_token
     given = credentials.credentials if credentials is not None else ""
     if not wanted or not hmac.compare_digest(given.encode(), wanted.encode()):
-        auditor_caller(caller(request, credentials))
+        reader(caller(request, credentials))
 
 
 @router.get(

@@ -29,12 +29,7 @@ LINKED: Final[dict[int | str, dict[str, Any]]] = {
 class Page:
     """How many rows a caller wants, and where the next page's address goes."""
 
-    def __init__(
-        self,
-        request: Request,
-        response: Response,
-        limit: Annotated[int, Query(ge=1, le=MOST, description="rows to a page")] = MOST,
-    ) -> None:
+    def __init__(self, request: Request, response: Response, limit: int) -> None:
         self._request, self._response, self._limit = request, response, limit
 
     @property
@@ -53,4 +48,12 @@ class Page:
         return shown
 
 
-Paged = Annotated[Page, Depends()]
+async def _page(
+    request: Request,
+    response: Response,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="rows to a page")] = MOST,
+) -> Page:
+    return Page(request, response, limit)
+
+
+Paged = Annotated[Page, Depends(_page)]

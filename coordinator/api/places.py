@@ -28,7 +28,7 @@ class Here:
         return contributions.attempt(session, self.study, self.number, self.attempt)
 
 
-def _here(study: UUID, round: Number, attempt: Number) -> Here:  # noqa: A002 - the path's word
+async def _here(study: UUID, round: Number, attempt: Number) -> Here:  # noqa: A002 - the path's word
     return Here(study, round, attempt)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 
 from coordinator.api.paging import LINKED, Paged
 from coordinator.api.values import AuditRow, Status, Text
@@ -15,7 +15,13 @@ from coordinator.store import lists
 from crypto.parameters import PROTOCOL_VERSION
 
 router = APIRouter()
-Serving = Annotated[Services, Depends(services_of)]
+
+
+async def _services(request: Request) -> Services:
+    return services_of(request)
+
+
+Serving = Annotated[Services, Depends(_services)]
 
 
 @router.get("/v1/status", tags=["service"])
