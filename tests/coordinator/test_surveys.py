@@ -134,12 +134,13 @@ def test_what_a_site_did_itself_is_no_news_to_it(world) -> None:
     assert (after["contributed"], after["cursor"]) == (True, cursor)
 
 
-def test_who_has_just_joined_is_told_at_once(world) -> None:
-    """The last look at the study may be older than that."""
+def test_who_has_just_joined_is_told_at_once(new_world) -> None:
+    """The last look at the study is older than that, and not too old for those that wait."""
+    world = new_world(poll_seconds=20)
     world.begin()
+    world.sites[0].ok("GET", f"{world.study}/task?cursor=x&wait=25")
     newcomer = world.new_site("newcomer")
     newcomer.ok("PUT", f"{world.study}/membership")
-    world.sites[0].ok("GET", f"{world.study}/task?cursor=x&wait=25")
     assert newcomer.ok("GET", f"{world.study}/task?wait=25").json()["phase"] == "collecting"
 
 

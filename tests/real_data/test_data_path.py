@@ -68,7 +68,8 @@ def test_masks_among_the_volumes_are_found(tmp_path: Path) -> None:
     data = tmp_path / "data"
     for label in ("healthy", "bacterial"):
         shutil.copytree(DATA / "ct-nifti", data / label)
-    found = json.loads(command("--home", tmp_path, "check-data", "ucadi", "--data", data, "--json", code=1))
+    asked = ["--data", data, "--out", tmp_path / "check.html"]
+    found = json.loads(command("--home", tmp_path, "check-data", "ucadi", *asked, "--json", code=1))
     (airless,) = [finding for finding in found["findings"] if finding["kind"] == "no-air"]
     assert {note["case"].removesuffix("-msk.nii.gz").split("/")[-1][:5] for note in airless["cases"]} == {
         "id001",
