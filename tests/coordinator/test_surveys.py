@@ -141,7 +141,16 @@ def test_who_has_just_joined_is_told_at_once(new_world) -> None:
     world.sites[0].ok("GET", f"{world.study}/task?cursor=x&wait=25")
     newcomer = world.new_site("newcomer")
     newcomer.ok("PUT", f"{world.study}/membership")
-    assert newcomer.ok("GET", f"{world.study}/task?wait=25").json()["phase"] == "collecting"
+    told = newcomer.ok("GET", f"{world.study}/task?wait=25").json()
+    assert told["members"] == newcomer.task()["members"]
+
+
+def test_a_stranger_is_refused_whatever_was_seen_last(new_world, refused) -> None:
+    world = new_world(poll_seconds=20)
+    world.begin()
+    world.sites[0].ok("GET", f"{world.study}/task?cursor=x&wait=25")
+    stranger = world.new_site("stranger")
+    refused(stranger.call("GET", f"{world.study}/task?wait=25"), 403, "not-a-member")
 
 
 def test_a_vote_is_news_to_those_who_count_votes_alone(world) -> None:
